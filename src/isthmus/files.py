@@ -277,16 +277,20 @@ def canonical(value: object) -> bytes:
     return text.encode()
 
 
-def write_sealed(path: Path | str, values: Mapping[str, Any]) -> None:
-    """Write a manifest as JSON together with its own SHA-256, atomically."""
+def sealed(values: Mapping[str, Any]) -> bytes:
+    """A manifest as JSON text that ends with its own SHA-256."""
     values = json.loads(canonical(values))  # tuples are lists from here on, keys are strings
-    sealed = {**values, _SEAL: digest_of(canonical(values)).sha256}
-    text = json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(path, text.encode())
+    values = {**values, _SEAL: digest_of(canonical(values)).sha256}
+    return (json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def write_sealed(path: Path | str, values: Mapping[str, Any]) -> None:
+    """Write a manifest together with its own SHA-256, atomically."""
+    write_atomically(path, sealed(values))
 
 
 def read_sealed(path: Path | str, mend: str) -> dict[str, Any]:
-    """Read what ``write_sealed`` wrote; IntegrityError if a byte of it has changed meanwhile."""
+    """Read what ``sealed`` made; IntegrityError if a byte of it has changed meanwhile."""
     path = Path(path)
     try:
         values = json.loads(path.read_bytes())
