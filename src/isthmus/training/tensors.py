@@ -98,7 +98,7 @@ class _Flattener:
         dense = torch.empty_like(tensor, device="meta").stride() == tensor.stride()
         if tensor.is_contiguous() or not dense:  # gaps and overlaps are not worth keeping
             return {"tensor": name}
-        return {"tensor": name, "stride": list(tensor.stride())}
+        return {"strided": [name, list(tensor.stride())]}
 
     def _new_name(self, path: str) -> str:
         name, copies = path, 1
@@ -112,12 +112,13 @@ def restore(node: Json, tensors: Mapping[str, Tensor]) -> Any:
     """Put together what ``flatten`` took apart; ValueError or LookupError if it is not of its making."""
     if not isinstance(node, dict):
         return node
-    kind = next(iter(node))
-    content = node[kind]
+    ((kind, content),) = node.items()
     if kind == "float":
         return float.fromhex(content)
     if kind == "tensor":
-        return _strided(tensors, content, node.get("stride"))
+        return tensors[content]
+    if kind == "strided":
+        return _strided(tensors[content[0]], content[1])
     if kind == "list":
         return [restore(child, tensors) for child in content]
     if kind == "tuple":
@@ -127,11 +128,9 @@ def restore(node: Json, tensors: Mapping[str, Tensor]) -> Any:
     raise ValueError(f"{kind!r} is not a kind of node")
 
 
-def _strided(tensors: Mapping[str, Tensor], name: str, stride: list[int] | None) -> Tensor:
-    tensor = tensors[name]
-    if stride is None or tensor.stride() == tuple(stride):
-        return tensor
-    strided = torch.empty_strided(tensor.shape, stride, dtype=tensor.dtype)
-    # in place: whoever else has this tensor goes on sharing it
-    tensor.set_(strided.copy_(tensor))  # type: ignore[call-overload]
+def _strided(tensor: Tensor, stride: list[int]) -> Tensor:
+    if tensor.stride() != tuple(stride):
+        strided = torch.empty_strided(tensor.shape, stride, dtype=tensor.dtype)
+        # in place: whoever else has this tensor goes on sharing it
+        tensor.set_(strided.copy_(tensor))  # type: ignore[call-overload]
     return tensor

@@ -1,0 +1,221 @@
+"""One training run on disk."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isthmus.errors import DataError, IntegrityError, MismatchError
+from isthmus.evaluation.predictions import Predictions
+from isthmus.evaluation.types import Metrics
+from isthmus.files import (
+    Digest,
+    atomically,
+    canonical,
+    digest,
+    explained,
+    locked,
+    read_verified,
+    remove,
+    sweep,
+    verify,
+    write_sealed,
+)
+from isthmus.schema import Schema
+from isthmus.store.manifest import MANIFEST, MEND, DataRef, RunManifest, differences, read
+
+if TYPE_CHECKING:  # torch is for those who ask for tensors
+    from torch import Tensor
+
+    from isthmus.training.state import TrainingState
+
+_MODEL = "model.safetensors"
+_METRICS = "metrics.json"
+
+
+class Run:
+    """One training run: its directory and what its manifest says. Made by ``Store``, or ``Run.open``.
+
+    Who writes holds ``lock()`` meanwhile. What is read is checked against its hash.
+    """
+
+    def __init__(self, path: Path, manifest: RunManifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, path: Path | str, *, schema: Schema | None = None, check: bool = True) -> "Run":
+        """Open the run in the directory ``path``, and check the hash of every file of it.
+
+        Raises DataError if there is no run, IntegrityError if a file is not what it was,
+        MismatchError if the run is of another format, or of another schema than ``schema``.
+        """
+        path = Path(path)
+        if not (path / MANIFEST).is_file():
+            raise DataError(f"{path} is no run: it has no {MANIFEST}; expected a run's directory.")
+        run = cls(path, read(path))
+        if schema is not None:
+            run.require(schema)
+        if check:
+            verify(path, run.manifest.files, MEND)
+        return run
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration, as plain JSON values."""
+        return self.manifest.config
+
+    @property
+    def schema(self) -> Schema:
+        return self.manifest.features
+
+    @property
+    def data(self) -> DataRef:
+        return self.manifest.data
+
+    @property
+    def finished(self) -> bool:
+        return self.manifest.status == "finished"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The directory for ``training.checkpoint``; it is gone once the run is finished."""
+        return self.path / "checkpoints"
+
+    @property
+    def report(self) -> Path:
+        """Where the report lies, or would lie."""
+        return self.path / "report.html"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the only writer, and sweep away what a killed one left. LockedError names another."""
+        with locked(self.path):
+            for directory in (self.path, self.path / "predictions", self.checkpoints):
+                sweep(directory)
+            yield
+
+    def require(self, schema: Schema, data: DataRef | None = None) -> None:
+        """Raise MismatchError, saying what differs, unless the run is of this schema (and data)."""
+        ours, theirs = (s.model_dump(mode="json") for s in (self.schema, schema))
+        if ours != theirs:
+            raise MismatchError(
+                f"run {self.name!r} was trained under another schema than the one given: "
+                f"{differences(ours, theirs)}. Prepare the data as the run's was "
+                f"({self.data.name!r}), or train again."
+            )
+        if data is not None and data != self.data:
+            raise MismatchError(
+                f"run {self.name!r} is of the data {self.data.name!r} ({self.data.digest[:12]}…), "
+                f"not of {data.name!r} ({data.digest[:12]}…). Use that data, or another run name."
+            )
+
+    # --- artefacts
+
+    @contextmanager
+    def artefact(self, name: str) -> Iterator[Path]:
+        """Yield a path to write to; it becomes the file ``name`` of the run, its hash recorded."""
+        with atomically(self.path / name) as temporary:
+            yield temporary
+        self._record(files={name: digest(self.path / name)})
+
+    def save_predictions(self, split: str, predictions: Predictions) -> None:
+        """Keep the scores of a split."""
+        with self.artefact(_predictions(split)) as path:
+            predictions.write(path)
+
+    def predictions(self, split: str) -> Predictions:
+        """The scores of a split. Raises DataError if the run has none."""
+        name = _predictions(split)
+        verify(self.path, {name: self._known(name)}, MEND)
+        return Predictions.read(self.path / name)
+
+    def finish(self, state: "TrainingState", metrics: Mapping[str, Metrics]) -> None:
+        """Keep the best weights, the course of training and the metrics by split: the run is done.
+
+        The status is written last; a run killed before that resumes, and comes here again. Then
+        the checkpoints are deleted. Raises StorageError where the disk is full.
+        """
+        from isthmus.training.tensors import pack
+
+        with self.artefact(_MODEL) as path:
+            path.write_bytes(pack(state.best))
+        plain = {split: values.model_dump(mode="json") for split, values in metrics.items()}
+        with self.artefact(_METRICS) as path:
+            path.write_text(json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        self._record(
+            status="finished", scores=tuple(state.scores), losses=tuple(map(dict, state.losses))
+        )
+        if self.checkpoints.exists():
+            remove(self.checkpoints)
+
+    @property
+    def metrics(self) -> dict[str, Metrics]:
+        """Metrics by split. Raises DataError for a run that is not finished."""
+        values = json.loads(self._content(_METRICS))
+        return {split: Metrics.model_validate(value) for split, value in values.items()}
+
+    def model_state(self) -> "dict[str, Tensor]":
+        """The best epoch's weights and buffers, for ``load_state_dict``; imports torch."""
+        from isthmus.training.tensors import unpack
+
+        content = self._content(_MODEL)
+        try:
+            return unpack(content)
+        except ValueError as error:
+            raise IntegrityError(f"{self.path / _MODEL} is damaged: {error}. {MEND}") from None
+
+    def _known(self, name: str) -> Digest:
+        if name not in self.manifest.files:
+            state = "finished" if self.finished else "still in training, or was interrupted"
+            raise DataError(
+                f"run {self.name!r} ({state}) has no {name}; "
+                f"it has: {', '.join(self.manifest.files) or 'no files yet'}."
+            )
+        return self.manifest.files[name]
+
+    def _content(self, name: str) -> bytes:
+        return read_verified(self.path, name, self._known(name), MEND)
+
+    def _record(self, *, files: Mapping[str, Digest] | None = None, **changes: object) -> None:
+        known = dict(sorted({**self.manifest.files, **(files or {})}.items()))
+        self.manifest = self.manifest.model_copy(update={**changes, "files": known})
+        write_sealed(self.path / MANIFEST, self.manifest.model_dump(mode="json"))
+
+    # --- log
+
+    def log(self, **entry: object) -> None:
+        """Append a line to ``log.jsonl``, with the time of day. Not part of what a run is hashed by."""
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        path = self.path / "log.jsonl"
+        with explained(path), path.open("a+b") as file:
+            size = file.tell()
+            file.seek(max(size - 1, 0))
+            torn = b"\n" if file.read() not in (b"", b"\n") else b""  # by a kill in mid-line
+            file.write(torn + canonical({"at": at, **entry}) + b"\n")
+
+    def entries(self) -> list[dict[str, Any]]:
+        """The log, oldest first, without lines that a killed process left torn.
+
+        A run that was killed and resumed may have logged an epoch twice.
+        """
+        path = self.path / "log.jsonl"
+        found = []
+        for line in path.read_bytes().splitlines() if path.exists() else []:
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return found
+
+
+def _predictions(split: str) -> str:
+    assert re.fullmatch(r"\w+", split), "the name of a split is one word"
+    return f"predictions/{split}.parquet"
