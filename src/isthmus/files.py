@@ -94,9 +94,9 @@ def atomically(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = _aside(path)
+    with explained(path):
+        make_directory(path.parent)
     try:
-        with explained(path):
-            make_directory(path.parent)
         with explained(path, only_full=True):
             yield temporary
         with explained(path):
@@ -145,9 +145,9 @@ def directory_atomically(final: Path | str) -> Iterator[Path]:
     """Yield an empty temporary directory to fill; on leaving without an error it becomes ``final``."""
     final = Path(final)
     temporary = _aside(final)
+    with explained(final):
+        make_directory(temporary)
     try:
-        with explained(final):
-            make_directory(temporary)
         with explained(final, only_full=True):
             yield temporary
         with explained(final):
