@@ -1,6 +1,10 @@
 """Metrics, paired comparison and the sharing table, from stored scores. Never imports torch."""
 
+from isthmus.evaluation.compare import compare
+from isthmus.evaluation.evaluate import evaluate
 from isthmus.evaluation.predictions import Predictions
+from isthmus.evaluation.rules import Rules
+from isthmus.evaluation.sharing import sharing
 from isthmus.evaluation.types import (
     UNKNOWN,
     Comparison,
@@ -22,6 +26,10 @@ __all__ = [
     "Interval",
     "Metrics",
     "Predictions",
+    "Rules",
     "SharingTable",
     "Verdict",
+    "compare",
+    "evaluate",
+    "sharing",
 ]

@@ -52,7 +52,7 @@ class Metrics(Frozen):
 
     ``domain_auc`` weights each domain's AUC by its rows in this split, ``macro_auc`` weights all
     alike; both cover the ``macro_domains`` known domains that have both classes. ``undefined``
-    holds, for each metric or domain name that has no (or not every) value, the reason.
+    holds the reason for each metric, and each domain, that lacks a value.
     """
 
     overall: DomainMetrics
@@ -135,7 +135,7 @@ class DomainSharing(Frozen):
 
 
 class SharingTable(Frozen):
-    """What sharing gained or lost, domain by domain: largest gain first, not measurable ones last.
+    """What sharing gained or lost, domain by domain: largest gain first, those without a gain last.
 
     ``names`` maps "joint", "shared" and "isolated" to the models' names. ``overall`` is the
     difference of DomainAUC, joint minus isolated. ``protocol`` says in words how it was measured.
