@@ -1,0 +1,210 @@
+"""AREAD: a hierarchy of experts, of which each domain uses the part that its mask selects."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from torch import Tensor, nn
+
+from isthmus.batch import Impressions
+from isthmus.data.augment import AugmentConfig, counterfactual
+from isthmus.data.feed import EpochFeed
+from isthmus.errors import ConfigError
+from isthmus.models.base import Losses, ModelConfig, Ranker, register
+from isthmus.models.hemp import Draws, SearchConfig, mean_probability_logit, search_domain
+from isthmus.nn import CrossNetwork, ExpertHierarchy, Experts, RowEmbedding, masks
+from isthmus.schema import Schema
+
+STEPS_A_DOMAIN = 80  # between searches: 2,000 at the paper's 25 domains, so cost keeps its share
+
+
+@register("aread", paper="https://arxiv.org/abs/2412.11905")
+class AREAD(Ranker):
+    """Adaptive REcommendation for All Domains (AAAI'25): HEI, HEMP, counterfactual augmentation.
+
+    Shape letters: B rows, I row width, S first-level experts, T last-level experts, E bottom
+    experts, O an expert's output width, D domain ids (0 is the unknown domain).
+    """
+
+    class Config(ModelConfig):
+        bottom_experts: PositiveInt = 4
+        bottom_hidden: tuple[PositiveInt, ...] = (256, 128, 64)
+        experts: tuple[PositiveInt, ...] = (3, 6, 12)
+        expert_hidden: tuple[tuple[PositiveInt, ...], ...] | None = None
+        cross_layers: NonNegativeInt = 3
+        wide: bool = True
+        search: SearchConfig = SearchConfig()
+        augment: AugmentConfig | None = AugmentConfig()
+        augment_weight: NonNegativeFloat = 0.0
+        item: str | None = None
+
+        @model_validator(mode="after")
+        def _one_width_a_level(self) -> "AREAD.Config":
+            if self.expert_hidden is not None and len(self.expert_hidden) != len(self.experts):
+                raise ValueError(
+                    f"expert_hidden has {len(self.expert_hidden)} levels, experts {len(self.experts)}"
+                )
+            return self
+
+        def levels(self) -> list[tuple[int, tuple[int, ...]]]:
+            """Experts and layer widths of each level; by default widths halve: (64, 32), (32, 16), .."""
+            hidden = self.expert_hidden or [
+                (max(16, 64 >> level), max(8, 32 >> level)) for level in range(len(self.experts))
+            ]
+            return list(zip(self.experts, hidden, strict=True))
+
+    config: Config
+
+    def __init__(self, config: Config, schema: Schema) -> None:
+        super().__init__(config, schema)
+        dim, rate = config.embedding_dim, config.dropout
+        self.embed = RowEmbedding(schema, dim)
+        width, first, last = self.embed.width, config.experts[0], config.experts[-1]
+        self.bottom = Experts(config.bottom_experts, width, config.bottom_hidden, dropout=rate)
+        self.bottom_gate = nn.Linear(width, first * config.bottom_experts)
+        self.hierarchy = ExpertHierarchy(
+            schema.num_domains + 1, self.bottom.width, config.levels(), dim=dim, dropout=rate
+        )
+        self.head = nn.Parameter(torch.randn(last, self.hierarchy.width) * 0.1)
+        self.cross = CrossNetwork(width, config.cross_layers) if config.cross_layers else None
+        self.cross_head = nn.Linear(width, last, bias=False) if config.cross_layers else None
+        self.wide = nn.Linear(width, 1, bias=False) if config.wide else None
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, batch: Impressions) -> Tensor:
+        """Logit of the mean probability of the domain's heads: [B]."""
+        return mean_probability_logit(self.head_logits(batch), self.used_heads(batch.domain), dim=1)
+
+    def head_logits(self, batch: Impressions) -> Tensor:
+        """Logits of all top experts: [B, T]; those that a row's mask leaves out mean nothing."""
+        inputs_SBO, bypass_BT = self.first_inputs(batch)
+        assert self.embed.domain is not None
+        top_TBO = self.hierarchy(inputs_SBO, batch.domain, self.embed.domain.weight)
+        return (top_TBO @ self.head[..., None])[..., 0].T + bypass_BT
+
+    def first_inputs(self, batch: Impressions) -> tuple[Tensor, Tensor]:
+        """Inputs of the first level [S, B, O], and what bypasses the hierarchy [B, T] (or [B, 1])."""
+        row_BI = self.embed(batch)
+        gate_BSE = self.bottom_gate(row_BI).view(len(batch), -1, self.config.bottom_experts)
+        inputs_BSO = gate_BSE.softmax(2) @ self.bottom(row_BI).transpose(0, 1)
+        bypass_BT = self.bias.expand(len(batch), 1)
+        if self.cross is not None and self.cross_head is not None:
+            bypass_BT = bypass_BT + self.cross_head(self.cross(row_BI))
+        if self.wide is not None:
+            bypass_BT = bypass_BT + self.wide(row_BI)
+        return inputs_BSO.transpose(0, 1), bypass_BT
+
+    def used_heads(self, domain_B: Tensor) -> Tensor:
+        """Which top experts each row's domain uses: [B, T] Booleans."""
+        return self.hierarchy.active()[-1][domain_B]
+
+    def losses(self, batch: Impressions) -> Losses:
+        """Bagging: every used head is fitted by itself. Before the first search: their mean."""
+        if not self.hierarchy.searched:
+            return super().losses(batch)
+        logit_BT = self.head_logits(batch)
+        used_BT = self.used_heads(batch.domain).to(logit_BT.dtype)
+        each_BT = F.binary_cross_entropy_with_logits(
+            logit_BT, batch.label[:, None].expand_as(logit_BT), reduction="none"
+        )
+        return {"bagging": ((each_BT * used_BT).sum(1) / used_BT.sum(1)).mean()}
+
+    def epoch(self, feed: EpochFeed) -> Iterator[Losses]:
+        """Warm-up over the domains in turn, then shuffled rows, with a search every so many steps."""
+        extra = self._counterfactuals(feed)
+        if feed.number == 0:
+            for batch in islice(feed.round_robin(), self.config.search.warmup_steps):
+                yield self.losses(batch)
+        for step, batch in enumerate(feed.shuffled(), start=feed.number * feed.num_batches):
+            if self._is_due(step):
+                self.search(feed, extra)
+            losses = self.losses(batch)
+            if self.config.augment_weight and len(extra):
+                rows = torch.randint(len(extra), (len(batch) // 4 + 1,), generator=feed.rng)
+                for name, value in self.losses(extra[rows].to(feed.feed.device)).items():
+                    losses[f"augmented_{name}"] = self.config.augment_weight * value
+            yield losses
+
+    def steps(self, feed: EpochFeed) -> int:
+        return feed.num_batches + (self.config.search.warmup_steps if feed.number == 0 else 0)
+
+    def _is_due(self, step: int) -> bool:
+        every = self.config.search.every or STEPS_A_DOMAIN * max(1, self.schema.num_domains)
+        return self.config.search.enabled and bool(self.hierarchy.mask) and step % every == 0
+
+    @torch.no_grad()
+    def search(self, feed: EpochFeed, extra: Impressions) -> None:
+        """Choose every domain's mask anew (HEMP); nothing but the masks changes.
+
+        ``extra`` are counterfactual rows, which join their domain's own in fitting candidates.
+        """
+        assert self.embed.domain is not None
+        training, domain_DK = self.training, self.embed.domain.weight.detach()
+        found = [level.clone() for level in self.hierarchy.mask]
+        self.eval()  # running statistics and no dropout: the network that serves
+        try:
+            for domain in feed.domains:
+                draws = self._draws(feed, extra, domain)
+                with torch.enable_grad():
+                    mask, _ = search_domain(
+                        self.hierarchy,
+                        self.head,
+                        domain,
+                        domain_DK,
+                        self._frozen_inputs,
+                        draws,
+                        self.config.search,
+                        feed.rng,
+                    )
+                for level, chosen in zip(found, mask, strict=True):
+                    level[domain] = chosen
+        finally:
+            self.train(training)
+        self.hierarchy.set_mask(found)
+
+    def mask_overlap(self) -> Tensor:
+        """Shared edges over all edges of two known domains, for all pairs: [D - 1, D - 1]."""
+        return masks.overlap([level[1:] for level in self.hierarchy.mask])
+
+    @torch.no_grad()
+    def _frozen_inputs(self, batch: Impressions) -> tuple[Tensor, Tensor]:
+        return self.first_inputs(batch)
+
+    def _draws(self, feed: EpochFeed, extra: Impressions, domain: int) -> Draws:
+        """Batches without end: own and counterfactual rows to fit, held-out rows to score on."""
+        size, split = self.config.search.batch_size, self.config.search.score_on
+        own = feed.sample(domain, size, extra=extra)
+        if split == "valid" and not len(feed.feed.rows_of(domain, "valid")):
+            split = "train"
+        return Draws(own, feed.sample(domain, size, split=split))
+
+    def _counterfactuals(self, feed: EpochFeed) -> Impressions:
+        """This epoch's counterfactual rows, of training rows alone (AREAD, 1.6)."""
+        rows, config = feed.train, self.config.augment
+        if config is None or not (self.config.search.enabled or self.config.augment_weight):
+            return rows[:0]
+        drawn = counterfactual(
+            rows.features[:, self._item_column()].numpy(),
+            rows.domain.numpy(),
+            rows.label.numpy().astype(np.int64),
+            num_domains=self.schema.num_domains,
+            config=config,
+            rng=np.random.default_rng((feed.feed.seed, feed.number)),
+        )
+        moved = rows[torch.from_numpy(drawn.rows)]
+        return Impressions(moved.features, torch.from_numpy(drawn.domain), moved.label)
+
+    def _item_column(self) -> int:
+        column = 0
+        for feature in self.schema.features:
+            is_item = feature.role == "item" and feature.kind == "id"
+            if feature.name == self.config.item or (self.config.item is None and is_item):
+                return column
+            column += feature.length
+        raise ConfigError(
+            f"augmentation needs the item: no feature is {self.config.item or 'an id of role item'!r}; "
+            "name it in settings.item, or switch augmentation off with settings.augment = false"
+        )

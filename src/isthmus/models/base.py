@@ -1,0 +1,87 @@
+"""What the trainer, the evaluation and the service may expect of a model."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import torch.nn.functional as F
+from pydantic import Field, NonNegativeFloat, PositiveInt
+from torch import Tensor, nn
+
+from isthmus.batch import Histories, Impressions
+from isthmus.schema import Frozen, Schema
+
+if TYPE_CHECKING:
+    from isthmus.data.feed import EpochFeed
+
+Losses = dict[str, Tensor]
+"""Named scalars, each already weighted; their sum is minimised."""
+_registered: dict[str, type["Model"]] = {}
+M = TypeVar("M", bound="type[Model]")
+
+
+class ModelConfig(Frozen):
+    """Settings common to all models."""
+
+    embedding_dim: PositiveInt = 32
+    dropout: NonNegativeFloat = Field(0.2, lt=1)
+
+
+class Model(nn.Module):
+    """A model knows its parameters, its losses and what one epoch of training consists of."""
+
+    Config: ClassVar[type[ModelConfig]] = ModelConfig
+    name: ClassVar[str]
+    paper: ClassVar[str]
+
+    def __init__(self, config: ModelConfig, schema: Schema) -> None:
+        super().__init__()
+        self.config, self.schema = config, schema
+
+    def losses(self, batch: Any) -> Losses:
+        """The terms to minimise on ``batch``."""
+        raise NotImplementedError
+
+    def epoch(self, feed: "EpochFeed") -> Iterator[Losses]:
+        """One epoch: each loss yielded is one optimiser step, taken before the next line runs."""
+        for batch in feed.shuffled():
+            yield self.losses(batch)
+
+    def steps(self, feed: "EpochFeed") -> int:
+        """How many steps ``epoch`` takes: what a progress bar counts."""
+        return feed.num_batches
+
+
+class Ranker(Model):
+    """Scores impressions: ``forward`` maps ``Impressions`` to logits [B]."""
+
+    def losses(self, batch: Impressions) -> Losses:
+        return {"bce": F.binary_cross_entropy_with_logits(self(batch), batch.label)}
+
+
+class Retriever(Model):
+    """Scores the whole catalogue: ``forward`` maps ``Histories`` to query vectors [B, H]."""
+
+    def item_vectors(self) -> Tensor:
+        """Vectors of all items, [I, H]."""
+        raise NotImplementedError
+
+    def scores(self, batch: Histories) -> Tensor:
+        """Scores of all items, [B, I]."""
+        scores: Tensor = self(batch) @ self.item_vectors().T
+        return scores
+
+    def losses(self, batch: Histories) -> Losses:
+        return {"softmax": F.cross_entropy(self.scores(batch), batch.target)}
+
+
+def register(name: str, *, paper: str) -> Callable[[M], M]:
+    """Class decorator: make a model known as ``name``."""
+
+    def add(cls: M) -> M:
+        if name in _registered:
+            raise ValueError(f"model {name!r} is registered twice: {_registered[name]} and {cls}")
+        cls.name, cls.paper = name, paper
+        _registered[name] = cls
+        return cls
+
+    return add

@@ -1,0 +1,117 @@
+"""Banks of experts: many small networks as one batched product, without a loop over experts.
+
+Shape letters: B rows, E experts, I input width, O output width.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from isthmus.nn.mlp import relu_dropout
+
+MOMENTUM, EPS = 0.1, 1e-5  # of batch normalisation, as in torch
+
+
+class _NormaliseActive(torch.autograd.Function):
+    """(x - mean) / std for each expert, both taken over that expert's active rows alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x_EBO: Tensor, active_EB: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        share_E1B = (active_EB / active_EB.sum(1, keepdim=True).clamp(min=1))[:, None]
+        mean_E1O = share_E1B @ x_EBO
+        normal_EBO = x_EBO - mean_E1O
+        var_E1O = share_E1B @ normal_EBO.square()
+        inv_std_E1O = (var_E1O + EPS).rsqrt()
+        normal_EBO *= inv_std_E1O
+        ctx.save_for_backward(normal_EBO, inv_std_E1O, share_E1B)
+        ctx.mark_non_differentiable(mean_E1O, var_E1O)
+        return normal_EBO, mean_E1O, var_E1O
+
+    @staticmethod
+    def backward(ctx: Any, grad_EBO: Tensor, *_: Tensor) -> tuple[Tensor, None]:
+        normal_EBO, inv_std_E1O, share_E1B = ctx.saved_tensors
+        through_mean_E1O = grad_EBO.sum(1, keepdim=True)
+        through_std_E1O = (grad_EBO * normal_EBO).sum(1, keepdim=True)
+        share_EB1 = share_E1B.transpose(1, 2)
+        shared_EBO = torch.addcmul(through_mean_E1O, normal_EBO, through_std_E1O)
+        return (grad_EBO - shared_EBO.mul_(share_EB1)).mul_(inv_std_E1O), None
+
+
+class ExpertLayer(nn.Module):
+    """One layer of E experts side by side: linear, batch norm, ReLU, dropout.
+
+    Input: [E, B, I], or [B, I] where all experts read the same rows. Output: [E, B, O].
+    ``active_EB`` (0 or 1) says which rows are an expert's own: others do not enter its statistics,
+    since a domain whose mask leaves an expert out must not shift it for those that use it.
+    """
+
+    def __init__(self, experts: int, width: int, out: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(experts, width, out))
+        nn.init.uniform_(self.weight, -(bound := 1 / math.sqrt(width)), bound)
+        self.scale = nn.Parameter(torch.ones(experts, 1, out))
+        self.shift = nn.Parameter(torch.zeros(experts, 1, out))
+        self.register_buffer("mean", torch.zeros(experts, 1, out))
+        self.register_buffer("var", torch.ones(experts, 1, out))
+        self.mean: Tensor
+        self.var: Tensor
+        self.dropout = dropout
+
+    def forward(self, x: Tensor, active_EB: Tensor | None = None) -> Tensor:
+        if not self.training:
+            weight_EIO, bias_E1O = self.folded()
+            return torch.relu_(self._product(x, weight_EIO) + bias_E1O)
+        h_EBO = self._product(x, self.weight)
+        if active_EB is None:
+            active_EB = h_EBO.new_ones(h_EBO.shape[:2])
+        normal_EBO, mean_E1O, var_E1O = _NormaliseActive.apply(h_EBO, active_EB)  # type: ignore[no-untyped-call]
+        self._note(mean_E1O, var_E1O, active_EB.sum(1)[:, None, None])
+        h_EBO = torch.addcmul(self.shift, normal_EBO, self.scale)
+        return relu_dropout(h_EBO, self.dropout, True)
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Weight [E, I, O] and bias [E, 1, O] with the running normalisation multiplied in."""
+        scale_E1O = self.scale * (self.var + EPS).rsqrt()
+        return self.weight * scale_E1O, self.shift - self.mean * scale_E1O
+
+    @staticmethod
+    def _product(x: Tensor, weight_EIO: Tensor) -> Tensor:
+        if x.dim() == 3:
+            return torch.bmm(x, weight_EIO)
+        experts, width, out = weight_EIO.shape  # one product for all experts
+        flat_BX = x @ weight_EIO.transpose(0, 1).reshape(width, experts * out)
+        return flat_BX.view(len(x), experts, out).transpose(0, 1)
+
+    @torch.no_grad()
+    def _note(self, mean_E1O: Tensor, var_E1O: Tensor, rows_E11: Tensor) -> None:
+        unbiased_E1O = var_E1O * (rows_E11 / (rows_E11 - 1).clamp(min=1))
+        rate_E11 = MOMENTUM * (rows_E11 > 1)  # an expert without rows has nothing to note
+        self.mean += rate_E11 * (mean_E1O - self.mean)
+        self.var += rate_E11 * (unbiased_E1O - self.var)
+
+
+class Experts(nn.Module):
+    """E independent MLPs: [B, I] or [E, B, I] -> [E, B, ``hidden[-1]``]."""
+
+    def __init__(
+        self, experts: int, width: int, hidden: Sequence[int], *, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        widths = [width, *hidden]
+        self.layers = nn.ModuleList(
+            ExpertLayer(experts, i, o, dropout=dropout) for i, o in itertools.pairwise(widths)
+        )
+        self.width = widths[-1]
+
+    def forward(self, x: Tensor, active_EB: Tensor | None = None) -> Tensor:
+        for layer in self.layers:
+            x = layer(x, active_EB)
+        return x
+
+    def folded(self) -> list[tuple[Tensor, Tensor]]:
+        """Weight [E, I, O] and bias [E, 1, O] of each layer, running normalisation multiplied in."""
+        return [cast(ExpertLayer, layer).folded() for layer in self.layers]

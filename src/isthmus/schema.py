@@ -1,0 +1,85 @@
+"""What a prepared data set consists of: its features and its domains. Names and sizes, never values."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
+
+
+class Frozen(BaseModel):
+    """A value object: immutable, and strict about unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Feature(Frozen):
+    """One feature of a row, held as integer ids; id 0 is "unknown" (and padding in a history).
+
+    ``id`` and ``number`` (binned) features are one column, a ``history`` is ``length`` columns.
+    ``table`` names the vocabulary (and embedding rows) that the ids count in: features with the
+    same table share it. ``size`` counts that vocabulary's ids, 0 included.
+    """
+
+    name: str
+    kind: Literal["id", "number", "history"] = "id"
+    size: PositiveInt
+    role: Literal["user", "item", "context"] = "context"
+    table: str = ""
+    length: PositiveInt = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_table_by_default(cls, values: dict[str, object]) -> dict[str, object]:
+        if isinstance(values, dict) and not values.get("table"):
+            values = {**values, "table": values.get("name")}
+        return values
+
+    @model_validator(mode="after")
+    def _only_histories_are_long(self) -> "Feature":
+        if self.length > 1 and self.kind != "history":
+            raise ValueError(
+                f"feature {self.name!r}: a {self.kind} has one column, not {self.length}"
+            )
+        return self
+
+
+class Schema(Frozen):
+    """Everything that a model needs to be built.
+
+    Domain ids: 0 is the unknown domain, ``domains[i]`` has id ``i + 1``; tables over domains
+    therefore have ``num_domains + 1`` rows.
+    """
+
+    features: tuple[Feature, ...]
+    domains: tuple[str, ...]
+    items: PositiveInt = 1
+    max_history: PositiveInt = 50
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Schema":
+        for kind, names in (("feature", [f.name for f in self.features]), ("domain", self.domains)):
+            twice = sorted({name for name in names if list(names).count(name) > 1})
+            if twice:
+                raise ValueError(f"{kind} named more than once: {', '.join(map(repr, twice))}")
+        sizes: dict[str, int] = {}
+        for feature in self.features:
+            if sizes.setdefault(feature.table, feature.size) != feature.size:
+                raise ValueError(
+                    f"feature {feature.name!r} has size {feature.size}, but its table "
+                    f"{feature.table!r} has {sizes[feature.table]}; features of one table share its size"
+                )
+        return self
+
+    @property
+    def num_domains(self) -> int:
+        """Known domains; the unknown domain is not counted."""
+        return len(self.domains)
+
+    @property
+    def num_columns(self) -> int:
+        """Columns of ``Impressions.features``: one for each id or number, ``length`` for a history."""
+        return sum(feature.length for feature in self.features)
+
+    @property
+    def tables(self) -> dict[str, int]:
+        """Sizes of the vocabularies, in the order in which features first name them."""
+        return {feature.table: feature.size for feature in self.features}
