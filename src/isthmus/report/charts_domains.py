@@ -1,0 +1,232 @@
+"""Pictures with one row (or point) a domain: gains, AUC of the models, calibration."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import altair as alt
+
+from isthmus.evaluation import DomainSharing, Interval, Metrics, SharingTable
+from isthmus.report import words
+from isthmus.report.palette import SHAPES, Palette
+from isthmus.report.picture import MANY, Picture, rows_of, step
+
+ROLE_SHAPES: Final = {"joint": "circle", "shared": "diamond", "isolated": "square"}
+_ABSENT: Final = "The report was made without isolated models, so there is no gain to show."
+
+
+def gains(table: SharingTable | None, palette: Palette) -> Picture:
+    """Interval plot of the gain over isolated: one row a domain, largest gain first."""
+    key, title = "gains", "Gain over isolated models"
+    if table is None:
+        return Picture(key, title, reason=_ABSENT)
+    rows = sorted(
+        (row for row in table.rows if row.gain is not None),
+        key=lambda row: -row.gain.value if row.gain else 0.0,
+    )
+    if not rows:
+        return Picture(key, title, reason="No domain has enough rows to measure a gain.")
+    chart = _interval_plot(rows, table, palette)
+    return Picture(key, title, _gain_caption(table, len(rows)), chart, tall=len(rows) > MANY)
+
+
+def _gain_caption(table: SharingTable, shown: int) -> str:
+    missing = len(table.rows) - shown
+    left_out = (
+        f" {words.plural(missing, 'domain')} without a measured gain left out." if missing else ""
+    )
+    return (
+        f"AUC of {table.names.get('joint', 'joint')} minus AUC of "
+        f"{table.names.get('isolated', 'isolated')}, with {_level(table)} % intervals. "
+        f"Larger marks have more test rows.{left_out}"
+    )
+
+
+def _level(table: SharingTable) -> str:
+    return f"{100 * (1 - table.alpha):g}"
+
+
+def _interval_plot(rows: list[DomainSharing], table: SharingTable, palette: Palette) -> Any:
+    values = [{**_tooltip_values(row, table), **_bar(row.gain)} for row in rows]
+    names = [row.domain for row in rows]
+    present = [v for v in words.ORDER if any(row.verdict == v for row in rows)]
+    tooltip = [alt.Tooltip(f"{field}:N", title=title) for field, title in _tooltip_titles(table)]
+    scale = alt.Scale(domain=present, range=[palette.verdicts[v] for v in present])
+    shapes = alt.Scale(domain=present, range=[SHAPES[v] for v in present])
+    base = alt.Chart(rows_of(values)).encode(
+        y=_domain_axis(names),
+        color=alt.Color("verdict:N", scale=scale, legend=alt.Legend(title=None)),
+    )
+    zero = alt.Chart(rows_of([{"zero": 0}])).mark_rule(color=palette.muted).encode(x="zero:Q")
+    lines = base.mark_rule(strokeWidth=2, opacity=0.75).encode(
+        x=alt.X("low:Q", title="gain in AUC", axis=_value_axis("+.2f")),
+        x2="high:Q",
+        tooltip=tooltip,
+    )
+    points = base.mark_point(filled=True, opacity=1).encode(
+        x="value:Q",
+        shape=alt.Shape("verdict:N", scale=shapes, legend=alt.Legend(title=None)),
+        size=alt.Size(
+            "rows:Q", scale=alt.Scale(type="sqrt", range=[30, 240]), legend=_size_legend()
+        ),
+        tooltip=tooltip,
+    )
+    return alt.layer(zero, lines, points).properties(
+        width="container", height=alt.Step(step(len(rows)))
+    )
+
+
+def _value_axis(format: str) -> Any:
+    return alt.Axis(format=format, orient="top", tickCount=6, grid=False)
+
+
+def _size_legend() -> Any:
+    return alt.Legend(title="test rows", tickCount=3, format=",")
+
+
+def _domain_axis(names: list[str]) -> Any:
+    close = len(names) > MANY
+    axis = alt.Axis(
+        grid=True, ticks=False, domain=False, labelFontSize=9 if close else 11, labelOverlap=False
+    )
+    return alt.Y("domain:N", sort=None, scale=alt.Scale(domain=names), title=None, axis=axis)
+
+
+def _bar(interval: Interval | None) -> dict[str, float]:
+    if interval is None:
+        return {}
+    return {key: round(getattr(interval, key), 5) for key in ("value", "low", "high")}
+
+
+def _tooltip_titles(table: SharingTable) -> list[tuple[str, str]]:
+    models = [(role, f"AUC {name}") for role, name in words.present_roles(table)]
+    return [
+        ("domain", "Domain"),
+        ("verdict", "Verdict"),
+        ("gain", "Gain"),
+        *models,
+        ("rows", "Test rows"),
+        ("positives", "Positives"),
+        ("train", "Training rows"),
+        ("p", "Corrected p-value"),
+        ("detectable", "Smallest detectable gain"),
+        ("reason", "Note"),
+    ]
+
+
+def _tooltip_values(row: DomainSharing, table: SharingTable) -> dict[str, Any]:
+    models = {
+        role: f"{words.number(auc.value)} {words.bounds(auc)}"
+        if (auc := words.interval_of(row, role))
+        else words.NONE
+        for role, _ in words.present_roles(table)
+    }
+    return {
+        "domain": row.domain,
+        "verdict": row.verdict.value,
+        "gain": f"{words.signed(row.gain.value)} {words.bounds(row.gain, plus=True)}"
+        if row.gain
+        else words.NONE,
+        **models,
+        "rows": row.rows,
+        "positives": row.positives,
+        "train": row.train_rows,
+        "p": words.p_value(row.p_adjusted),
+        "detectable": words.number(row.detectable),
+        "reason": row.reason or words.NONE,
+    }
+
+
+def aucs(table: SharingTable | None, palette: Palette) -> Picture:
+    """Dot plot of the AUC of the models, one row a domain, in the table's order."""
+    key, title = "auc", "AUC of the models, domain by domain"
+    if table is None:
+        return Picture(key, title, reason=_ABSENT)
+    roles = words.present_roles(table)
+    rows = [row for row in table.rows if any(words.interval_of(row, role) for role, _ in roles)]
+    if not rows:
+        return Picture(
+            key, title, reason="No domain has both positives and negatives in its test rows."
+        )
+    caption = "In the order of the gain. The line spans the models of one domain."
+    chart = _dot_plot(rows, table, palette)
+    return Picture(key, title, caption, chart, tall=len(rows) > MANY)
+
+
+def _dot_plot(rows: list[DomainSharing], table: SharingTable, palette: Palette) -> Any:
+    roles = words.present_roles(table)
+    values = [
+        {"domain": row.domain, "model": name, **_bar(auc), "auc": _auc_text(auc), "rows": row.rows}
+        for row in rows
+        for role, name in reversed(roles)  # the joint model is drawn last, over the others
+        if (auc := words.interval_of(row, role))
+    ]
+    models = [name for _, name in roles]
+    colours = alt.Scale(domain=models, range=[getattr(palette, role) for role, _ in roles])
+    shapes = alt.Scale(domain=models, range=[ROLE_SHAPES[role] for role, _ in roles])
+    base = alt.Chart(rows_of(values)).encode(y=_domain_axis([row.domain for row in rows]))
+    x = alt.X("value:Q", title="AUC", scale=alt.Scale(zero=False), axis=_value_axis(".2f"))
+    span = base.mark_rule(color=palette.line, strokeWidth=3).encode(
+        x="min(value):Q", x2="max(value):Q"
+    )
+    points = base.mark_point(filled=True, size=70, opacity=0.95).encode(
+        x=x,
+        color=alt.Color("model:N", scale=colours, legend=alt.Legend(title=None)),
+        shape=alt.Shape("model:N", scale=shapes, legend=alt.Legend(title=None)),
+        tooltip=[
+            alt.Tooltip("domain:N", title="Domain"),
+            alt.Tooltip("model:N", title="Model"),
+            alt.Tooltip("auc:N", title="AUC"),
+            alt.Tooltip("rows:Q", title="Test rows", format=","),
+        ],
+    )
+    return alt.layer(span, points).properties(width="container", height=alt.Step(step(len(rows))))
+
+
+def _auc_text(interval: Interval) -> str:
+    return f"{words.number(interval.value)} {words.bounds(interval)}"
+
+
+def calibration(metrics: Mapping[str, Metrics], palette: Palette) -> Picture:
+    """Mean score over mean label of each domain against its size; 1 is right."""
+    key, title = "calibration", "Calibration by domain"
+    values = [
+        {
+            "domain": domain,
+            "model": model,
+            "rows": found.rows,
+            "ratio": round(found.calibration_ratio, 4),
+            "ece": words.number(found.ece),
+        }
+        for model, whole in metrics.items()
+        for domain, found in whole.by_domain.items()
+        if found.calibration_ratio is not None and found.calibration_ratio > 0 and found.rows > 0
+    ]
+    if not values:
+        return Picture(key, title, reason="No model was measured domain by domain.")
+    caption = (
+        "Mean predicted over observed rate, by the number of test rows: at 1 a model promises what "
+        "comes true, at 2 twice as much. Both axes are logarithmic."
+    )
+    return Picture(key, title, caption, _calibration_plot(values, list(metrics), palette))
+
+
+def _calibration_plot(values: list[dict[str, Any]], models: list[str], palette: Palette) -> Any:
+    cycle = [palette.series[i % len(palette.series)] for i in range(len(models))]
+    shapes = [
+        ("circle", "diamond", "square", "triangle-up", "cross")[i % 5] for i in range(len(models))
+    ]
+    one = alt.Chart(rows_of([{"one": 1}])).mark_rule(color=palette.muted).encode(y="one:Q")
+    points = alt.Chart(rows_of(values)).mark_point(filled=True, size=55, opacity=0.75).encode(
+        x=alt.X("rows:Q", title="test rows", scale=alt.Scale(type="log"), axis=alt.Axis(format="~s", grid=False)),
+        y=alt.Y("ratio:Q", title="predicted / observed", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g")),
+        color=alt.Color("model:N", scale=alt.Scale(domain=models, range=cycle), legend=alt.Legend(title=None)),
+        shape=alt.Shape("model:N", scale=alt.Scale(domain=models, range=shapes), legend=alt.Legend(title=None)),
+        tooltip=[
+            alt.Tooltip("domain:N", title="Domain"),
+            alt.Tooltip("model:N", title="Model"),
+            alt.Tooltip("ratio:Q", title="Predicted / observed", format=".3f"),
+            alt.Tooltip("ece:N", title="Calibration error (ECE)"),
+            alt.Tooltip("rows:Q", title="Test rows", format=","),
+        ],
+    )  # fmt: skip
+    return alt.layer(one, points).properties(width="container", height=280)

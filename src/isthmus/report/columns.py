@@ -1,0 +1,59 @@
+"""The columns of the domain table, for the page and for Markdown."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from isthmus.evaluation import DomainSharing, SharingTable
+from isthmus.report import words
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: ``main`` is the figure, ``detail`` its interval, ``key`` what it is sorted by.
+
+    ``key`` is ``None`` where the figure is undefined; such rows stand last in either direction.
+    """
+
+    title: str
+    main: Callable[[DomainSharing], str]
+    key: Callable[[DomainSharing], float | str | None]
+    detail: Callable[[DomainSharing], str] = lambda _: ""
+    numeric: bool = True
+
+
+def domain_columns(table: SharingTable) -> list[Column]:
+    """Domain, sizes, AUC of each model with its interval, gain, p-value, detectable, verdict."""
+    return [
+        Column("Domain", lambda r: r.domain, lambda r: r.domain.casefold(), numeric=False),
+        Column("Test rows", lambda r: f"{r.rows:,}", lambda r: r.rows),
+        Column("Positives", lambda r: f"{r.positives:,}", lambda r: r.positives),
+        *(_auc(role, name) for role, name in words.present_roles(table)),
+        Column(
+            "Gain",
+            lambda r: words.signed(r.gain.value if r.gain else None),
+            lambda r: r.gain.value if r.gain else None,
+            lambda r: words.bounds(r.gain, plus=True),
+        ),
+        Column("p", lambda r: words.p_value(r.p_adjusted), lambda r: r.p_adjusted),
+        Column("Detectable", lambda r: words.number(r.detectable), lambda r: r.detectable),
+        Column(
+            "Verdict",
+            lambda r: r.verdict.value,
+            lambda r: words.ORDER.index(r.verdict),
+            lambda r: r.reason,
+            numeric=False,
+        ),
+    ]
+
+
+def _auc(role: str, name: str) -> Column:
+    def value(row: DomainSharing) -> float | None:
+        interval = words.interval_of(row, role)
+        return interval.value if interval else None
+
+    return Column(
+        f"AUC {name}",
+        lambda row: words.number(value(row)),
+        value,
+        lambda row: words.bounds(words.interval_of(row, role)),
+    )

@@ -1,0 +1,93 @@
+"""The report as Markdown tables and as JSON."""
+
+import re
+from collections.abc import Sequence
+
+from isthmus.evaluation import Comparison, SharingTable
+from isthmus.report import words
+from isthmus.report.columns import domain_columns
+from isthmus.report.data import ReportData
+from isthmus.report.leaderboard import COLUMNS, leaderboard
+
+
+def to_json(data: ReportData) -> str:
+    """Every figure, indented; ``ReportData.model_validate_json`` reads it back."""
+    return data.model_dump_json(indent=2) + "\n"
+
+
+def to_markdown(data: ReportData) -> str:
+    """The report as GitHub-flavoured Markdown, for a README, a pull request or the docs."""
+    parts = [f"# {cell(data.title)}"]
+    if data.sharing is not None:
+        parts += [cell(words.headline(data.sharing)), sharing_table(data.sharing)]
+        parts += [f"{words.tally(data.sharing.counts)}. {cell(data.sharing.protocol)}".strip()]
+    if data.metrics:
+        parts += ["## Models", _metrics_table(data)]
+    if data.notes:
+        parts += ["## Notes", *(cell(note) for note in data.notes)]
+    parts += _created_from(data)
+    return "\n\n".join(parts) + "\n"
+
+
+def sharing_table(table: SharingTable) -> str:
+    """The domain table; intervals stand beside their figures."""
+    columns = domain_columns(table)
+    rows = [
+        [" ".join(filter(None, (column.main(row), column.detail(row)))) for column in columns[:-1]]
+        + [f"{row.verdict.value}{f' ({row.reason})' if row.reason else ''}"]
+        for row in table.rows
+    ]
+    return _table([column.title for column in columns], [c.numeric for c in columns], rows)
+
+
+def comparison_to_markdown(comparison: Comparison, *, names: tuple[str, str] = ("A", "B")) -> str:
+    """The table of ``isthmus compare``."""
+    rows = [
+        [
+            row.domain,
+            f"{row.rows:,}",
+            f"{row.positives:,}",
+            f"{words.signed(d.value)} {words.bounds(d, plus=True)}"
+            if (d := row.difference)
+            else words.NONE,
+            words.p_value(row.p_adjusted),
+            words.number(row.detectable),
+            f"{row.verdict.value}{f' ({row.reason})' if row.reason else ''}",
+        ]
+        for row in comparison.rows
+    ]
+    titles = ["Domain", "Test rows", "Positives", f"{names[0]} {words.MINUS} {names[1]}", "p",
+              "Detectable", "Verdict"]  # fmt: skip
+    body = _table(titles, [False, True, True, True, True, True, False], rows)
+    return f"{body}\n\n{words.tally(comparison.counts)}. {cell(comparison.protocol)}\n"
+
+
+def cell(text: str) -> str:
+    """Text as it is in a Markdown table: nothing in it is taken for markup or for a new column."""
+    text = " ".join(text.split())
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_|\[\]])", r"\\\1", text)
+
+
+def _metrics_table(data: ReportData) -> str:
+    rows = [[row["model"], *(row[name] for name in COLUMNS)] for row in leaderboard(data.metrics)]
+    return _table(["Model", *COLUMNS], [False, *([True] * len(COLUMNS))], rows)
+
+
+def _table(titles: Sequence[str], numeric: Sequence[bool], rows: Sequence[Sequence[str]]) -> str:
+    lines = [[cell(title) for title in titles], ["--:" if right else ":--" for right in numeric]]
+    lines += [[cell(text) for text in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _created_from(data: ReportData) -> list[str]:
+    made = data.created_from
+    facts = {"data": made.data, **made.provenance} if made.data else dict(made.provenance)
+    parts = ["\n".join(f"- {cell(name)}: {cell(value)}" for name, value in facts.items())]
+    if made.config:
+        fence = "`" * max(
+            3, 1 + max((len(run) for run in re.findall("`+", made.config)), default=0)
+        )
+        parts.append(f"{fence}toml\n{made.config.rstrip()}\n{fence}")
+    said = [part for part in parts if part]
+    return ["## Made from", *said] if said else []
