@@ -21,6 +21,13 @@ def redraw(config: SyntheticConfig):
     return world, columns, logit
 
 
+def test_maps_of_clusters_are_rotations_and_unrelated():
+    maps = module._orthogonal_maps()
+    flat = maps.reshape(16, 16)
+    assert flat @ flat.T == pytest.approx(4 * np.eye(16))
+    assert np.einsum("cij,ckj->cik", maps, maps) == pytest.approx(np.tile(np.eye(4), (16, 1, 1)))
+
+
 @pytest.mark.parametrize("ties", [False, True])
 def test_auc_is_that_of_scikit_learn(ties):
     rng = np.random.default_rng(0)
@@ -64,8 +71,12 @@ def test_domains_of_a_cluster_are_alike_and_harmful_pairs_opposite(tmp_path):
     flat /= np.linalg.norm(flat, axis=1, keepdims=True)
     alike = flat @ flat.T
     cluster = np.array(truth.cluster)
-    same = (cluster[:, None] == cluster) & (cluster != -1)[:, None]
-    assert alike[same].min() > 0.85 > alike[~same].max()
+    within = np.zeros((20, 20), dtype=bool)
+    for c in range(4):
+        within |= np.outer(cluster == c, cluster == c)
+    across = np.outer(cluster >= 0, cluster >= 0) & ~within
+    assert alike[within].min() > 0.85
+    assert np.abs(alike[across]).max() < 0.5
     for a, b in truth.harmful_pairs:
         i, j = truth.domains.index(a), truth.domains.index(b)
         assert alike[i, j] == pytest.approx(-1)
@@ -127,6 +138,7 @@ def test_the_truth_is_no_column(tmp_path):
         ({"domain": 3}, "domain: Extra inputs"),
         ({"domains": 4, "clusters": 5}, "4 domains cannot hold 5 clusters"),
         ({"rows": 0}, "rows: "),
+        ({"clusters": 17, "domains": 40}, "clusters: "),
     ],
 )
 def test_wrong_settings_are_named(tmp_path, settings, message):

@@ -17,21 +17,22 @@ from isthmus.schema import Frozen
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 _START = 1_600_000_000  # 2020-09-13, a Sunday
+_TASTES = 4  # dimensions of taste
 _CONTEXTS = 8  # values of the context feature
 
 
 class SyntheticConfig(Frozen):
     """What is planted.
 
-    Domains of one cluster share the map from a user's taste to what is liked; ``deviation`` is how
-    far a domain's own map lies from it. Each of ``harmful_pairs`` is two domains with opposite maps
+    Domains of one cluster share the map from a user's taste to what is liked, those of two clusters
+    have unrelated ones; ``deviation`` is how far a domain's own map lies from its cluster's. Each of ``harmful_pairs`` is two domains with opposite maps
     (the second of a pair belongs to no cluster): what helps one hurts the other. Sizes fall
     as exp(-tail * rank). ``strength`` scales taste, and with it the best AUC that can be had.
     """
 
     rows: PositiveInt = 100_000
     domains: PositiveInt = 12
-    clusters: PositiveInt = 3
+    clusters: PositiveInt = Field(default=3, le=16)
     harmful_pairs: int = Field(default=2, ge=0)
     users: PositiveInt = 2_000
     items: PositiveInt = 3_000
@@ -165,8 +166,8 @@ def _domains(config: SyntheticConfig, rng: np.random.Generator) -> tuple[Floats,
 
 
 def _world(config: SyntheticConfig, cluster: Ints, pairs: Ints, rng: np.random.Generator) -> _World:
-    k = 4
-    rotation = np.linalg.qr(rng.normal(size=(config.clusters, k, k)))[0]
+    k = _TASTES
+    rotation = np.linalg.qr(rng.normal(size=(k, k)))[0] @ _orthogonal_maps()[: config.clusters]
     own = np.linalg.qr(rng.normal(size=(config.domains, k, k)))[0]
     keep = np.sqrt(1 - config.deviation**2)
     maps = keep * rotation[cluster] + config.deviation * own
@@ -178,6 +179,17 @@ def _world(config: SyntheticConfig, cluster: Ints, pairs: Ints, rng: np.random.G
         bias=rng.normal(-0.7, 0.4, config.domains),
         context=rng.normal(0, 0.3, _CONTEXTS),
     )
+
+
+def _orthogonal_maps() -> Floats:
+    """Sixteen rotations, [16, 4, 4], any two unrelated: the trace of one' times another is 0.
+
+    Each is a permutation (exclusive or with i) with the signs of one row of Hadamard's matrix.
+    """
+    places = np.arange(_TASTES)
+    two = np.array([[1, 1], [1, -1]])
+    signs = np.kron(two, two)
+    return np.array([np.eye(_TASTES)[places ^ i] * row for row in signs for i in places])
 
 
 def _rows(
