@@ -275,7 +275,7 @@ def test_damage_is_named_and_not_used(store: Store, name: str, how: str) -> None
 def test_a_manifest_of_another_run_does_not_fit(store: Store) -> None:
     path = finished(store).path
     (path / "run.json").write_bytes(finished_differently(store, "run.json"))
-    with pytest.raises(IntegrityError, match="metrics.json is damaged"):
+    with pytest.raises(IntegrityError, match=r"metrics\.json is damaged"):
         Run.open(path)
     (path / "run.json").write_bytes((path / "run.json").read_bytes()[:-9])
     with pytest.raises(IntegrityError, match=r"run\.json is damaged: it is not JSON"):
@@ -286,7 +286,7 @@ def test_a_pickle_for_a_model_is_refused_even_if_its_hash_is_recorded(store: Sto
     run = finished(store)
     with run.lock(), run.artefact("model.safetensors") as path:
         path.write_bytes(pickle.dumps(print))
-    with pytest.raises(IntegrityError, match="model.safetensors is damaged: not a safetensors"):
+    with pytest.raises(IntegrityError, match=r"model\.safetensors is damaged: not a safetensors"):
         store.run("first").model_state()
 
 
