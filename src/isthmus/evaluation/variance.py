@@ -95,7 +95,8 @@ def _wilson(share: float, trials: int) -> Interval:
     z2 = float(special.ndtri((1 + LEVEL) / 2)) ** 2
     centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     half = math.sqrt(z2 * (share * (1 - share) / trials + z2 / (4 * trials**2)))
-    return _interval(share, centre - half / (1 + z2 / trials), centre + half / (1 + z2 / trials))
+    half /= 1 + z2 / trials
+    return _interval(share, max(0.0, centre - half), min(1.0, centre + half))
 
 
 def difference_interval(e: Estimate) -> Interval:
