@@ -4,10 +4,20 @@ import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from isthmus.errors import ConfigError
 from isthmus.schema import Frozen
+
+RESERVED = ("row", "time", "user", "domain", "label")
+"""Column names of a prepared split, which no feature may take."""
 
 
 class Columns(Frozen):
@@ -32,6 +42,11 @@ class Split(Frozen):
     column: str | None = None
     values: tuple[str, str, str] | None = None
     seed: int = 0
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _as_text(cls, values: object) -> object:
+        return tuple(map(str, values)) if isinstance(values, list | tuple) else values
 
     @model_validator(mode="after")
     def _consistent(self) -> "Split":
@@ -117,6 +132,12 @@ class PrepareConfig(Frozen):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"feature named more than once: {', '.join(map(repr, twice))}")
+        taken = sorted(set(names) & set(RESERVED))
+        if taken:
+            raise ValueError(
+                f"feature {taken[0]!r}: that name is a column of every prepared split; name the "
+                f'feature otherwise and give column = "{taken[0]}"'
+            )
         if self.columns.time is None and self.split.by == "time":
             raise ValueError(
                 'a split by time needs columns.time; otherwise by = "user" or "column"'
@@ -141,9 +162,9 @@ class PrepareConfig(Frozen):
 
     def table_of(self, feature: FeatureConfig) -> str:
         """The vocabulary in which the feature's ids count."""
-        return (
-            feature.of and self.table_of(self.feature(feature.of)) or feature.table or feature.name
-        )
+        if feature.of is not None:
+            return self.table_of(self.feature(feature.of))
+        return feature.table or feature.name
 
     def feature(self, name: str) -> FeatureConfig:
         """The feature of that name; it is there."""

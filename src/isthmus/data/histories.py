@@ -1,0 +1,110 @@
+"""What a user did before: lists of ids from strictly earlier rows, newest first.
+
+No row sees itself or a row of equal time. The number of events before a row is a running count up
+to its time less the count at its time; the list that ends with that event is then fetched by one
+join, so the work grows as the rows do and never as their square.
+"""
+
+from dataclasses import dataclass
+
+import ibis
+
+from isthmus.data.engine import Engine, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """Which earlier ids a history takes.
+
+    Attributes:
+        ids: the column that is collected.
+        length: the newest so many.
+        positives: only rows of label 1 (True), of label 0 (False), or all (None).
+        window: only rows at most so many seconds back, if given.
+    """
+
+    ids: str
+    length: int
+    positives: bool | None = True
+    window: int | None = None
+
+
+def with_history(engine: Engine, rows: Table, collect: Collect, name: str) -> Table:
+    """The rows with one more column: a list of at most ``length`` ids, newest first.
+
+    Args:
+        rows: columns ``user``, ``time``, ``label`` and ``collect.ids``.
+    """
+    counted = rows.mutate(__before=_events_before(rows, _chosen(rows, collect)))
+    lists = engine.keep(_lists(engine.keep(_events(rows, collect)), collect))
+    joined = counted.left_join(
+        lists, [counted.user == lists.h_user, counted["__before"] == lists.h_place]
+    )
+    ids = joined.h_ids
+    if collect.window is not None:
+        recent = joined.h_times.filter(lambda t: t >= joined.time - collect.window)
+        ids = ids[: recent.length()]
+    return engine.keep(joined.select(*rows.columns, **{name: ids}))
+
+
+def _chosen(rows: Table, collect: Collect) -> Table:
+    if collect.positives is None:
+        return ibis.literal(True)
+    return rows.label == int(collect.positives)
+
+
+def _events_before(rows: Table, chosen: Table) -> Table:
+    """How many chosen rows of the user came strictly before."""
+    event = chosen.cast("int64")
+    until = event.sum().over(
+        ibis.range_window(group_by=rows.user, order_by=rows.time, preceding=None, following=0)
+    )
+    same = event.sum().over(ibis.window(group_by=[rows.user, rows.time]))
+    return until - same
+
+
+def _events(rows: Table, collect: Collect) -> Table:
+    """The chosen rows, each with its ``place`` among its user's: from 1, by time, then falling id."""
+    chosen = rows.filter(_chosen(rows, collect))
+    rising = ibis.window(group_by="user", order_by=["time", ibis.desc(collect.ids)])
+    place = ibis.row_number().over(rising) + 1
+    return chosen.select("user", "time", id=chosen[collect.ids], place=place)
+
+
+def _lists(events: Table, collect: Collect) -> Table:
+    """For each event: its id and those of the events before it, newest first.
+
+    ``events`` are kept, for places must not be drawn anew: twins would change theirs.
+    """
+    falling = ibis.window(
+        group_by="user", order_by=ibis.desc("place"), preceding=0, following=collect.length - 1
+    )
+    columns = {"h_ids": events.id.collect().over(falling)}
+    if collect.window is not None:
+        columns["h_times"] = events.time.collect().over(falling)
+    return events.select(h_user=events.user, h_place=events.place, **columns)
+
+
+def with_ready_history(
+    engine: Engine, rows: Table, column: str, words: Table, length: int, name: str
+) -> Table:
+    """The rows with one more column: the ids of the first ``length`` values of a list column.
+
+    Args:
+        words: the vocabulary, columns ``value`` and ``id``.
+    """
+    lists = engine.keep(rows.select(key=rows[column][:length]).distinct())
+    parts = lists.mutate(value=lists.key).unnest("value", offset="place")
+    joined = parts.left_join(words.select(word="value", id="id"), parts.value == words.value)
+    ids = joined.group_by("key").agg(
+        ids=ibis.coalesce(joined.id, 0).cast("int32").collect(order_by=joined.place)
+    )
+    keys = rows.mutate(__key=rows[column][:length])
+    known = engine.keep(ids)
+    found = keys.left_join(known, keys["__key"] == known.key)
+    return engine.keep(found.select(*rows.columns, **{name: found.ids}))
+
+
+def flat(column: Table, length: int) -> list[Table]:
+    """The list as ``length`` integer columns, 0 where there is nothing."""
+    return [ibis.coalesce(column[place], 0).cast("int32") for place in range(length)]

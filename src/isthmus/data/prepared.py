@@ -1,0 +1,278 @@
+"""A prepared data set on disk: its manifest, and reading it without doubt about its bytes."""
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, ValidationError
+
+from isthmus.batch import Impressions
+from isthmus.data.config import PrepareConfig
+from isthmus.data.interactions import Rejected
+from isthmus.data.leaks import Finding
+from isthmus.data.split import SPLITS
+from isthmus.data.values import canonical_text, fits, parse_list
+from isthmus.data.vocabulary import vocabulary_file
+from isthmus.errors import DataError, IntegrityError
+from isthmus.schema import Feature, Frozen, Schema
+
+FORMAT, VERSION = "isthmus-prepared", 1
+MANIFEST = "manifest.json"
+
+
+KEYS = {"row": np.int64, "time": np.int64, "user": np.int64, "domain": np.int32, "label": np.int8}
+"""The columns of a split beside its features."""
+
+
+class Count(Frozen):
+    """Rows, and how many of them have label 1."""
+
+    rows: int
+    positives: int
+
+
+class FileRecord(Frozen):
+    """What a file must be."""
+
+    sha256: str
+    bytes: int
+
+
+class Manifest(Frozen):
+    """All about a prepared data set but its rows.
+
+    ``bins`` holds the edges of each number; ``unknown`` the share of rows with id 0 by feature and
+    split (of a history: without any entry).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    format: Literal["isthmus-prepared"] = FORMAT
+    version: Literal[1] = VERSION
+    isthmus: str
+    name: str
+    source: str
+    protocol: str
+    config: PrepareConfig
+    data_schema: Schema = Field(alias="schema")
+    bins: dict[str, tuple[float, ...]]
+    splits: dict[str, dict[str, Count]]
+    unknown: dict[str, dict[str, float]]
+    audit: tuple[Finding, ...]
+    rejected: Rejected
+    files: dict[str, FileRecord]
+
+    def to_json(self) -> str:
+        return self.model_dump_json(by_alias=True, indent=1) + "\n"
+
+
+class Prepared:
+    """A prepared data set.
+
+    Attributes:
+        path: its directory.
+        manifest: what it is.
+        digest: SHA-256 of the manifest, which names the SHA-256 of all else.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, digest: str) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.digest = digest
+
+    @classmethod
+    def open(cls, path: Path | str, *, verify: bool = True) -> Self:
+        """Open a directory made by ``prepare``; with ``verify`` every file is hashed.
+
+        Raises:
+            DataError: there is no prepared data set.
+            IntegrityError: a file is changed, truncated or missing, or of an unknown version.
+        """
+        path = Path(path)
+        try:
+            raw = (path / MANIFEST).read_bytes()
+        except OSError:
+            raise DataError(
+                f"{path}: no prepared data set there (no {MANIFEST}); make one with isthmus prepare"
+            ) from None
+        manifest = _parse(path / MANIFEST, raw)
+        for name, record in manifest.files.items():
+            _check_file(path / name, record, verify)
+        return cls(path, manifest, hashlib.sha256(raw).hexdigest())
+
+    @property
+    def schema(self) -> Schema:
+        return self.manifest.data_schema
+
+    def table(self, split: str) -> dict[str, NDArray[Any]]:
+        """The columns ``row, time, user, domain, label`` of a split, rows in order of time."""
+        table = self._read(split, list(KEYS))
+        return {name: table[name].to_numpy() for name in KEYS}
+
+    def impressions(self, split: str) -> Impressions:
+        """A whole split as tensors, rows in order of time."""
+        table = self._read(split, ["domain", "label", *(f.name for f in self.schema.features)])
+        features = torch.empty((len(table), self.schema.num_columns), dtype=torch.int64)
+        out, column = features.numpy(), 0
+        for feature in self.schema.features:
+            place = 0
+            for chunk in table[feature.name].chunks:
+                part = _flattened(chunk, feature)
+                out[place : place + len(part), column : column + feature.length] = part
+                place += len(part)
+            column += feature.length
+        return Impressions(
+            features,
+            torch.from_numpy(table["domain"].to_numpy().astype(np.int64)),
+            torch.from_numpy(table["label"].to_numpy().astype(np.float32)),
+        )
+
+    def encode(self, rows: pa.Table) -> tuple[Impressions, NDArray[np.bool_]]:
+        """Raw rows as they are to be scored: the raw columns of the preparation, by name.
+
+        A history that is collected in a preparation is here a list column of raw values, newest
+        first, named as the feature. A value that training did not know gets id 0; the label, where
+        its column is missing, is 0.
+
+        Returns:
+            the rows as tensors, and which of them have an unknown domain.
+
+        Raises:
+            DataError: a column is missing or holds no ids.
+        """
+        config = self.manifest.config
+        columns = [self._encoded(rows, feature) for feature in self.schema.features]
+        names = canonical_text(_column(rows, config.columns.domain), config.columns.domain)
+        domain = _ids(names, pa.array(self.schema.domains, pa.string()))
+        label = torch.zeros(len(rows))
+        if config.columns.label in rows.column_names:
+            raw = rows[config.columns.label].cast(pa.float32())
+            label = torch.tensor(raw.to_numpy(), dtype=torch.float32)
+        features = np.concatenate([np.zeros((len(rows), 0), np.int64), *columns], axis=1)
+        return Impressions(torch.from_numpy(features), torch.from_numpy(domain), label), domain == 0
+
+    def values(self, table: str) -> pa.Array:
+        """The values of a vocabulary: the one with id ``i`` at place ``i - 1``."""
+        return self._vocabularies[table]
+
+    @cached_property
+    def _vocabularies(self) -> "_Vocabularies":
+        return _Vocabularies(self.path)
+
+    def _read(self, split: str, columns: list[str]) -> pa.Table:
+        if split not in SPLITS:
+            raise DataError(f"no split {split!r}; there are {', '.join(SPLITS)}")
+        return pq.read_table(self.path / f"{split}.parquet", columns=columns)
+
+    def _encoded(self, rows: pa.Table, feature: Feature) -> NDArray[np.int64]:
+        asked = self.manifest.config.feature(feature.name)
+        column = _column(rows, feature.name if asked.of is not None else asked.source)
+        if feature.kind == "number":
+            return _binned(column, asked.source, self.manifest.bins[feature.name])[:, None]
+        if feature.kind == "id":
+            text = canonical_text(column, asked.source)
+            return _ids(text, self.values(feature.table))[:, None]
+        return _listed(column, asked.source, feature, self.values(feature.table))
+
+
+class _Vocabularies(dict[str, pa.Array]):
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def __missing__(self, table: str) -> pa.Array:
+        file = self._path / vocabulary_file(table)
+        self[table] = pq.read_table(file, columns=["value"])["value"].combine_chunks()
+        return self[table]
+
+
+def _parse(file: Path, raw: bytes) -> Manifest:
+    try:
+        found = json.loads(raw)
+    except ValueError:
+        raise IntegrityError(f"{file}: is not whole JSON; prepare the data again") from None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise IntegrityError(f"{file}: is not the manifest of a prepared data set")
+    if found.get("version") != VERSION:
+        raise IntegrityError(
+            f"{file}: format version {found.get('version')!r}, this Isthmus reads {VERSION}; "
+            f"prepare the data again, or use the Isthmus that made it"
+        )
+    try:
+        return Manifest.model_validate(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise IntegrityError(f"{file}: {key}: {first['msg']}; prepare the data again") from None
+
+
+def _check_file(file: Path, record: FileRecord, verify: bool) -> None:
+    if not file.is_file():
+        raise IntegrityError(f"{file}: is missing; prepare the data again")
+    size = file.stat().st_size
+    if size != record.bytes:
+        raise IntegrityError(f"{file}: has {size:,} bytes, its manifest says {record.bytes:,}")
+    if verify and sha256(file) != record.sha256:
+        raise IntegrityError(
+            f"{file}: its bytes were changed since it was prepared (SHA-256 differs)"
+        )
+
+
+def sha256(file: Path) -> str:
+    """The hexadecimal SHA-256 of a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _flattened(chunk: pa.Array, feature: Feature) -> NDArray[np.int32]:
+    if feature.kind == "history":
+        chunk = chunk.flatten()
+    return np.asarray(chunk.to_numpy()).reshape(-1, feature.length)
+
+
+def _column(rows: pa.Table, name: str) -> pa.ChunkedArray:
+    if rows.column_names.count(name) != 1:
+        found = ", ".join(map(repr, rows.column_names[:30]))
+        raise DataError(f"expected one column {name!r} in the rows to encode; found {found}")
+    return rows[name]
+
+
+def _ids(text: pa.Array, known: pa.Array) -> NDArray[np.int64]:
+    found = pc.index_in(text, value_set=known, skip_nulls=True)
+    ids: NDArray[np.int64] = pc.fill_null(found, -1).to_numpy(zero_copy_only=False) + 1
+    return ids.astype(np.int64)
+
+
+def _binned(column: pa.ChunkedArray, name: str, edges: tuple[float, ...]) -> NDArray[np.int64]:
+    try:
+        values = np.array(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"column {name!r}: expected numbers ({error})") from None
+    ids = np.searchsorted(np.asarray(edges), values, side="right") + 1
+    return np.where(np.isfinite(values), ids, 0).astype(np.int64)
+
+
+def _listed(
+    column: pa.ChunkedArray, name: str, feature: Feature, known: pa.Array
+) -> NDArray[np.int64]:
+    if not fits("list", column.type):
+        raise DataError(f"column {name!r} is of type {column.type}; expected a list of ids")
+    lists = column.combine_chunks()
+    if not hasattr(lists, "flatten") or not pa.types.is_nested(lists.type):
+        lists = pa.array([parse_list(text) for text in canonical_text(lists, name).to_pylist()])
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
+    ids = _ids(canonical_text(lists.flatten(), name), known)
+    out = np.zeros((len(lists), feature.length), np.int64)
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    for place in range(feature.length):
+        there = lengths > place
+        out[there, place] = ids[starts[there] + place]
+    return out
