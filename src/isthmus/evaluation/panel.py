@@ -63,11 +63,24 @@ class Panel:
             raise MismatchError(
                 f"{len(p):,} rows against {len(self.row):,}; score both models on the same split"
             )
-        order = self.order if np.array_equal(p.row[self.order], self.row) else _order(p)
+        order = self._positions(p)
         self._same("domains", p.domain[order], self.domain)
-        self._same("row ids", p.row[order], self.row)
         self._same("labels", p.label[order], self.label)
         return p.score[order]
+
+    def _positions(self, p: Predictions) -> Ints:
+        """Where in ``p`` each row of the panel lies."""
+        if np.array_equal(p.row[self.order], self.row):
+            return self.order
+        strange = ~np.isin(p.row, self.row)
+        if strange.any():
+            raise MismatchError(
+                f"{int(strange.sum()):,} of {len(p):,} rows are not among the other model's, the "
+                f"first is row {p.row[np.argmax(strange)]}; score both models on the same split"
+            )
+        positions = np.empty_like(self.order)
+        positions[np.argsort(self.row)] = np.argsort(p.row)
+        return positions
 
     def _same(
         self, what: str, found: npt.NDArray[np.generic], kept: npt.NDArray[np.generic]
@@ -76,8 +89,9 @@ class Panel:
         if differ.any():
             first = int(np.argmax(differ))
             raise MismatchError(
-                f"{what} differ in {int(differ.sum()):,} of {len(kept):,} places, first "
-                f"{found[first]} against {kept[first]}; score both models on the same split"
+                f"{what} differ in {int(differ.sum()):,} of {len(kept):,} rows, first in row "
+                f"{self.row[first]}: {found[first]} against {kept[first]}; score both models on "
+                "the same split"
             )
 
 
