@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from isthmus.errors import DataError, MismatchError
-from isthmus.evaluation import Rules, SharingTable, compare, evaluate, sharing
+from isthmus.evaluation import Rules, SharingTable, Verdict, compare, evaluate, sharing
 from tests.evaluation.test_compare import planted
 
 TRAINED = {"gains": 900, "hurt": 800, "same": 700, "small": 5}
@@ -108,3 +109,12 @@ def test_what_is_refused(arms):
 def test_evaluation_does_without_torch():
     check = "import sys, isthmus.evaluation; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_the_page_of_verdicts_names_every_verdict_and_default():
+    page = (Path(__file__).parents[2] / "docs" / "verdicts.md").read_text()
+    for verdict in Verdict:
+        assert f"| **{verdict}** |" in page
+    rules = Rules()
+    assert f"`alpha` {rules.alpha}, `resolution` {rules.resolution} (of AUC)" in page
+    assert f"`min_class` {rules.min_class}." in page

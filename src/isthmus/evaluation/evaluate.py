@@ -30,14 +30,15 @@ def evaluate(
     of domains that the predictions do not have.
     """
     panel = Panel.of(p, cluster)
-    arm = Arm.of(panel, [p])
+    score = panel.scores(p)
+    arm = Arm.of_scores(panel, [score])
     by_domain = {}
     for d in panel.shown():
         rows = panel.rows(d)
         by_domain[panel.names[d]] = describe(
             arm.ranked[0][d], arm.influence[rows], panel.users(rows)
         )
-    ranked = Ranked.of(panel.label, panel.scores(p))
+    ranked = Ranked.of(panel.label, score)
     overall = describe(ranked, ranked.influence(), panel.user)
     means, reasons = _means(panel, arm, sizes)
     return Metrics(

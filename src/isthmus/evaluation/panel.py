@@ -109,17 +109,22 @@ class Arm:
 
     @classmethod
     def of(cls, panel: Panel, seeds: Sequence[Predictions]) -> "Arm":
+        """Rank the models of one or more seeds."""
         if not seeds:
             raise DataError("no predictions to compare; pass one entry a seed")
+        return cls.of_scores(panel, [panel.scores(p) for p in seeds])
+
+    @classmethod
+    def of_scores(cls, panel: Panel, scores: Sequence[Floats]) -> "Arm":
+        """Rank scores that are already in the order of the panel, S of [N]."""
         domains = range(len(panel.names))
         ranked, influence = [], np.zeros(len(panel.row))
-        for p in seeds:
-            score = panel.scores(p)
+        for score in scores:
             parts = tuple(
                 Ranked.of(panel.label[rows], score[rows]) for rows in map(panel.rows, domains)
             )
             for d in domains:
-                influence[panel.rows(d)] += parts[d].influence() / len(seeds)
+                influence[panel.rows(d)] += parts[d].influence() / len(scores)
             ranked.append(parts)
         auc = [[np.nan if r.auc is None else r.auc for r in parts] for parts in ranked]
         return cls(tuple(ranked), np.array(auc), influence)
