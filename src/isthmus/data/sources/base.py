@@ -11,14 +11,17 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
+from pydantic import ValidationError
 
 from isthmus.data.config import PrepareConfig
-from isthmus.errors import DataError
+from isthmus.errors import ConfigError, DataError
+from isthmus.schema import Frozen
 
 Source = Callable[..., PrepareConfig]
 Keep = Callable[[ir.Table], tuple[ir.Table, int]]
 """Runs an expression once; gives its rows, which are now in a file, and their number."""
 _Function = TypeVar("_Function", bound=Source)
+_Settings = TypeVar("_Settings", bound=Frozen)
 _registered: dict[str, Source] = {}
 
 
@@ -42,6 +45,23 @@ def connect(out: Path, memory: str | None = None) -> Backend:
     if memory:
         settings["memory_limit"] = memory
     return ibis.duckdb.connect(**settings)
+
+
+def settings_of(kind: type[_Settings], settings: dict[str, object], where: str) -> _Settings:
+    """Settings checked.
+
+    Raises:
+        ConfigError: names the first unknown or wrong one.
+    """
+    try:
+        return kind.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "settings"
+        text = str(first["msg"]).removeprefix("Value error, ")
+        raise ConfigError(
+            f"{where}: {key}: {text}; known: {', '.join(kind.model_fields)}"
+        ) from None
 
 
 def existing(path: Path, what: str) -> Path:

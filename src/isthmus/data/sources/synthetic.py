@@ -7,11 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from isthmus.data.config import Columns, FeatureConfig, PrepareConfig
-from isthmus.data.sources.base import source
-from isthmus.errors import ConfigError
+from isthmus.data.sources.base import settings_of, source
 from isthmus.schema import Frozen
 
 Ints = NDArray[np.int64]
@@ -96,7 +95,7 @@ def synthetic(
     Raises:
         ConfigError: a setting is unknown, of the wrong type, or does not fit the others.
     """
-    config = config or _config(settings)
+    config = config or settings_of(SyntheticConfig, settings, "synthetic")
     rng = np.random.default_rng(config.seed)
     shares, cluster, pairs = _domains(config, rng)
     world = _world(config, cluster, pairs, rng)
@@ -124,15 +123,6 @@ def auc(label: NDArray[np.integer], score: Floats) -> float:
     below = np.cumsum(negatives) - negatives
     pairs = positives.sum() * negatives.sum()
     return float((positives * (below + negatives / 2)).sum() / pairs) if pairs else float("nan")
-
-
-def _config(settings: dict[str, object]) -> SyntheticConfig:
-    try:
-        return SyntheticConfig.model_validate(settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "settings"
-        raise ConfigError(f"synthetic: {where}: {first['msg']}") from None
 
 
 def _prepare_config(file: Path) -> PrepareConfig:
