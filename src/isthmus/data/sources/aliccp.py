@@ -158,7 +158,7 @@ def _lines(con: Backend, folder: Path, name: str, columns: tuple[str, ...]) -> i
 
 def _value(name: str) -> ir.StringValue:
     """The field's last value: features are FIELD \\x02 VALUE \\x03 WEIGHT, split by \\x01."""
-    pattern = rf"(?:^|^.*\x01){_FIELDS[name]}\x02([^\x03]*)\x03"
+    pattern = rf"^(?:.*\x01)?{_FIELDS[name]}\x02([^\x03]*)\x03"
     return _.features.re_extract(pattern, 1).nullif("")
 
 
