@@ -54,10 +54,10 @@ def learn(engine: Engine, train: Table, config: PrepareConfig, layout: Layout) -
     """
     tallies: dict[str, Table] = {}
     for feature in config.features:
-        if feature.of is not None:
+        lists = feature.kind == "history"
+        if lists and config.table_of(feature) != feature.name:
             continue
         column = source_column(layout, feature)
-        lists = feature.kind == "history"
         expression = tally_lists(train, column, feature.length) if lists else tally(train, column)
         tallies[feature.name] = engine.keep(expression)
     numbers = [feature for feature in config.features if feature.kind == "number"]
@@ -171,14 +171,13 @@ def _with_histories(engine: Engine, table: Table, config: PrepareConfig, learned
     for i, feature in enumerate(config.features):
         if feature.kind != "history":
             continue
+        places = [f"x{i}_{k}" for k in range(feature.length)]
         if feature.of is not None:
             of = config.features.index(config.feature(feature.of))
             collect = Collect(f"x{of}", feature.length, feature.positives, feature.window)
             lists = with_history(engine, table, collect, "list")
+            table = lists.mutate(**flat(lists.list, places)).drop("list")
         else:
             words = ibis.memtable(learned.words[config.table_of(feature)])
-            lists = with_ready_history(engine, table, f"raw{i}", words, feature.length, "list")
-            lists = lists.drop(f"raw{i}")
-        places = {f"x{i}_{k}": part for k, part in enumerate(flat(lists.list, feature.length))}
-        table = lists.mutate(**places).drop("list")
+            table = with_ready_history(engine, table, f"raw{i}", words, places).drop(f"raw{i}")
     return table

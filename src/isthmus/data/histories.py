@@ -5,11 +5,14 @@ to its time less the count at its time; the list that ends with that event is th
 join, so the work grows as the rows do and never as their square.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ibis
 
 from isthmus.data.engine import Engine, Table
+
+_JOINS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +89,28 @@ def _lists(events: Table, collect: Collect) -> Table:
 
 
 def with_ready_history(
-    engine: Engine, rows: Table, column: str, words: Table, length: int, name: str
+    engine: Engine, rows: Table, lists: str, words: Table, places: Sequence[str]
 ) -> Table:
-    """The rows with one more column: the ids of the first ``length`` values of a list column.
+    """The rows with the ids of the first values of a list column, in the columns ``places``.
+
+    One join a place; a few at a time, for each holds the vocabulary in memory.
 
     Args:
         words: the vocabulary, columns ``value`` and ``id``.
     """
-    lists = engine.keep(rows.select(key=rows[column][:length]).distinct())
-    parts = lists.mutate(value=lists.key).unnest("value", offset="place")
-    joined = parts.left_join(words.select(word="value", id="id"), parts.value == words.value)
-    ids = joined.group_by("key").agg(
-        ids=ibis.coalesce(joined.id, 0).cast("int32").collect(order_by=joined.place)
-    )
-    keys = rows.mutate(__key=rows[column][:length])
-    known = engine.keep(ids)
-    found = keys.left_join(known, keys["__key"] == known.key)
-    return engine.keep(found.select(*rows.columns, **{name: found.ids}))
+    for start in range(0, len(places), _JOINS):
+        some = dict(enumerate(places[start : start + _JOINS], start))
+        joined = rows
+        for k in some:
+            known = words.select(**{f"w{k}": words.value, f"i{k}": words.id})
+            joined = joined.left_join(known, rows[lists][k] == known[f"w{k}"])
+        ids = {name: ibis.coalesce(joined[f"i{k}"], 0).cast("int32") for k, name in some.items()}
+        rows = engine.keep(joined.select(*rows.columns, **ids))
+    return rows
 
 
-def flat(column: Table, length: int) -> list[Table]:
-    """The list as ``length`` integer columns, 0 where there is nothing."""
-    return [ibis.coalesce(column[place], 0).cast("int32") for place in range(length)]
+def flat(column: Table, places: Sequence[str]) -> dict[str, Table]:
+    """A list as integer columns of these names, 0 where there is nothing."""
+    return {
+        name: ibis.coalesce(column[place], 0).cast("int32") for place, name in enumerate(places)
+    }

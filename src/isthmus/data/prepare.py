@@ -128,11 +128,11 @@ def _audit(
     for feature in config.features:
         if feature.of is not None:
             continue
-        values = learned.tallies[feature.name]
-        column = source_column(raw.layout, feature)
         if feature.kind == "history":
+            column = source_column(raw.layout, feature)
             findings += leaks.own_item(engine, train, feature.name, column)
             continue
+        values = learned.tallies[feature.name]
         found = [leaks.by_value(engine, values)]
         if feature.kind == "number":
             found += [leaks.by_order(engine, values), leaks.by_hundredths(engine, values)]

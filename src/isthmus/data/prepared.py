@@ -4,7 +4,7 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,8 @@ from isthmus.data.vocabulary import vocabulary_file
 from isthmus.errors import DataError, IntegrityError
 from isthmus.schema import Feature, Frozen, Schema
 
-FORMAT, VERSION = "isthmus-prepared", 1
+FORMAT: Final = "isthmus-prepared"
+VERSION: Final = 1
 MANIFEST = "manifest.json"
 
 
