@@ -33,10 +33,8 @@ class PlainExpert(nn.Module):
         h = x[rows]
         for linear, norm in zip(self.linears, self.norms, strict=True):
             h = linear(h)
-            if self.training and len(rows) == 1:  # its own mean: torch refuses to say so
-                h = 0 * h + norm.bias
-            else:
-                h = norm(h)
+            alone = self.training and len(rows) == 1  # its own mean: torch refuses to say so
+            h = 0 * h + norm.bias if alone else norm(h)
             h = self.dropout(torch.relu(h))
         return result.index_copy(0, rows, h)
 
