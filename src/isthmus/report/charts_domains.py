@@ -1,5 +1,6 @@
 """Pictures with one row (or point) a domain: gains, AUC of the models, calibration."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -10,6 +11,8 @@ from isthmus.report import words
 from isthmus.report.palette import SHAPES, Palette
 from isthmus.report.picture import MANY, Picture, rows_of, step
 
+_MODEL_SHAPES: Final = ("circle", "diamond", "square", "triangle-up", "cross")
+_RATIO_TICKS: Final = (0.1, 0.2, 0.5, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 5, 10)
 ROLE_SHAPES: Final = {"joint": "circle", "shared": "diamond", "isolated": "square"}
 _ABSENT: Final = "The report was made without isolated models, so there is no gain to show."
 
@@ -66,12 +69,14 @@ def _interval_plot(rows: list[DomainSharing], table: SharingTable, palette: Pale
         x="value:Q",
         shape=alt.Shape("verdict:N", scale=shapes, legend=alt.Legend(title=None)),
         size=alt.Size(
-            "rows:Q", scale=alt.Scale(type="sqrt", range=[30, 240]), legend=_size_legend()
+            "rows:Q",
+            scale=alt.Scale(type="sqrt", range=[30, 240]),
+            legend=_size_legend([row.rows for row in rows], palette),
         ),
         tooltip=tooltip,
     )
     return alt.layer(zero, lines, points).properties(
-        width="container", height=alt.Step(step(len(rows)))
+        width="container", height=step(len(rows)) * len(rows)
     )
 
 
@@ -79,8 +84,14 @@ def _value_axis(format: str) -> Any:
     return alt.Axis(format=format, orient="top", tickCount=6, grid=False)
 
 
-def _size_legend() -> Any:
-    return alt.Legend(title="test rows", tickCount=3, format=",")
+def _size_legend(rows: list[int], palette: Palette) -> Any:
+    """Three round numbers of rows at most, each a tenth of the one before it."""
+    top = 10.0 ** math.floor(math.log10(max(rows, default=1) or 1))
+    top = max((m * top for m in (1, 2, 5) if m * top <= max(rows, default=1)), default=1.0)
+    values = sorted({max(1, round(top / 10**i)) for i in range(3)})
+    return alt.Legend(
+        title="test rows", values=values, format=",.0f", symbolFillColor=palette.muted
+    )
 
 
 def _domain_axis(names: list[str]) -> Any:
@@ -147,7 +158,7 @@ def aucs(table: SharingTable | None, palette: Palette) -> Picture:
         return Picture(
             key, title, reason="No domain has both positives and negatives in its test rows."
         )
-    caption = "In the order of the gain. The line spans the models of one domain."
+    caption = "In the order of the table below. The line spans the models of one domain."
     chart = _dot_plot(rows, table, palette)
     return Picture(key, title, caption, chart, tall=len(rows) > MANY)
 
@@ -179,7 +190,7 @@ def _dot_plot(rows: list[DomainSharing], table: SharingTable, palette: Palette) 
             alt.Tooltip("rows:Q", title="Test rows", format=","),
         ],
     )
-    return alt.layer(span, points).properties(width="container", height=alt.Step(step(len(rows))))
+    return alt.layer(span, points).properties(width="container", height=step(len(rows)) * len(rows))
 
 
 def _auc_text(interval: Interval) -> str:
@@ -211,16 +222,20 @@ def calibration(metrics: Mapping[str, Metrics], palette: Palette) -> Picture:
 
 
 def _calibration_plot(values: list[dict[str, Any]], models: list[str], palette: Palette) -> Any:
-    cycle = [palette.series[i % len(palette.series)] for i in range(len(models))]
-    shapes = [
-        ("circle", "diamond", "square", "triangle-up", "cross")[i % 5] for i in range(len(models))
-    ]
+    colours = [palette.series[i % len(palette.series)] for i in range(len(models))]
+    shapes = [_MODEL_SHAPES[i % len(_MODEL_SHAPES)] for i in range(len(models))]
     one = alt.Chart(rows_of([{"one": 1}])).mark_rule(color=palette.muted).encode(y="one:Q")
-    points = alt.Chart(rows_of(values)).mark_point(filled=True, size=55, opacity=0.75).encode(
-        x=alt.X("rows:Q", title="test rows", scale=alt.Scale(type="log"), axis=alt.Axis(format="~s", grid=False)),
-        y=alt.Y("ratio:Q", title="predicted / observed", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g")),
-        color=alt.Color("model:N", scale=alt.Scale(domain=models, range=cycle), legend=alt.Legend(title=None)),
-        shape=alt.Shape("model:N", scale=alt.Scale(domain=models, range=shapes), legend=alt.Legend(title=None)),
+    points = alt.Chart(rows_of(values)).mark_point(filled=True, size=55, opacity=0.75, clip=True)
+    points = points.encode(
+        x=alt.X(
+            "rows:Q",
+            title="test rows",
+            scale=alt.Scale(type="log", nice=False, padding=16),
+            axis=alt.Axis(format="~s", grid=False, tickCount=6, labelFlush=False),
+        ),
+        y=_ratio_axis([value["ratio"] for value in values]),
+        color=_by_model(alt.Color, models, colours),
+        shape=_by_model(alt.Shape, models, shapes),
         tooltip=[
             alt.Tooltip("domain:N", title="Domain"),
             alt.Tooltip("model:N", title="Model"),
@@ -228,5 +243,22 @@ def _calibration_plot(values: list[dict[str, Any]], models: list[str], palette: 
             alt.Tooltip("ece:N", title="Calibration error (ECE)"),
             alt.Tooltip("rows:Q", title="Test rows", format=","),
         ],
-    )  # fmt: skip
+    )
     return alt.layer(one, points).properties(width="container", height=280)
+
+
+def _by_model(channel: Any, models: list[str], range: list[str]) -> Any:
+    scale = alt.Scale(domain=models, range=range)
+    return channel("model:N", scale=scale, legend=alt.Legend(title=None))
+
+
+def _ratio_axis(ratios: list[float]) -> Any:
+    """A logarithmic axis, as far above 1 as below it; beyond tenfold a ratio stands at the edge."""
+    far = min(10.0, 1.1 * max(1.15, *(max(ratio, 1 / ratio) for ratio in ratios)))
+    ticks = [tick for tick in _RATIO_TICKS if 1 / far <= tick <= far]
+    return alt.Y(
+        "ratio:Q",
+        title="predicted / observed",
+        scale=alt.Scale(type="log", domain=[1 / far, far], nice=False, clamp=True),
+        axis=alt.Axis(values=ticks, format="~g"),
+    )

@@ -24,7 +24,7 @@ def masks(found: Masks | None, palette: Palette) -> Picture:
         return Picture(key, title, reason=_ABSENT)
     cells = len(found.domains) * sum(found.levels)
     caption = (
-        "A cell is an expert that the domain's mask reaches; the darker, the larger the share of "
+        "A cell is an expert that the domain's mask reaches; the stronger, the larger the share of "
         "its incoming edges that the mask keeps. Domains with similar masks stand together."
     )
     dense, tall = cells > _DENSE, len(found.domains) > MANY
@@ -99,7 +99,7 @@ def overlap(found: Masks | None, palette: Palette) -> Picture:
     count = len(found.domains)
     low = min((value for row in found.overlap for value in row), default=0.0)
     caption = (
-        f"The share of mask edges that two domains have in common, from {100 * low:.0f} % (lightest) "
+        f"The share of mask edges that two domains have in common, from {100 * low:.0f} % (faintest) "
         f"to 100 %. The order is that of the picture above; blocks on the diagonal are groups that "
         f"share experts."
     )

@@ -73,7 +73,7 @@ def _losses(key: str, name: str, found: Curves, palette: Palette) -> Picture:
     base = alt.Chart(rows_of(values)).encode(
         x=_epochs(len(found.score)),
         y=alt.Y("loss:Q", title="loss, log scale" if uneven else "loss", scale=scale, axis=alt.Axis(tickCount=4)),
-        color=alt.Color("name:N", scale=alt.Scale(domain=names, range=colours), legend=alt.Legend(title=None)),
+        color=alt.Color("name:N", scale=alt.Scale(domain=names, range=colours), legend=alt.Legend(title=None, symbolType="stroke")),
         tooltip=[
             alt.Tooltip("name:N", title="Loss"),
             alt.Tooltip("epoch:Q", title="Epoch"),
@@ -94,7 +94,7 @@ def _losses(key: str, name: str, found: Curves, palette: Palette) -> Picture:
 
 
 def _epochs(count: int) -> Any:
-    axis = alt.Axis(format="d", tickMinStep=1, grid=False)
+    axis = alt.Axis(format="d", tickMinStep=1, grid=False, labelFlush=False)
     return alt.X("epoch:Q", title="epoch", axis=axis, scale=alt.Scale(domain=[1, max(count, 2)]))
 
 

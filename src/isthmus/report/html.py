@@ -15,10 +15,17 @@ from isthmus.report.columns import domain_columns
 from isthmus.report.data import ReportData
 from isthmus.report.leaderboard import COLUMNS, EXPLAINED, leaderboard
 from isthmus.report.palette import DARK, LIGHT, PAGE, properties
-from isthmus.report.picture import Picture, theme
+from isthmus.report.picture import MANY, Picture, theme
 from isthmus.report.pictures import pictures
 
 _SLUGS = {verdict: verdict.value.replace(" ", "-") for verdict in Verdict}
+
+_MARKS = {
+    Verdict.gains: "▲",
+    Verdict.unchanged: "●",
+    Verdict.hurt: "▼",
+    Verdict.not_measurable: "◇",
+}
 
 
 def to_html(data: ReportData) -> str:
@@ -33,6 +40,8 @@ def to_html(data: ReportData) -> str:
         verdicts=_verdicts(data.sharing),
         columns=domain_columns(data.sharing) if data.sharing else [],
         slugs=_SLUGS,
+        marks=_MARKS,
+        many=MANY,
         pictures=drawn,
         training=[picture for key, picture in drawn.items() if key.startswith("training")],
         leaderboard=leaderboard(data.metrics),

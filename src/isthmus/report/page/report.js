@@ -61,7 +61,12 @@ const narrow = matchMedia("(max-width: 40rem)");
 const dark = matchMedia("screen and (prefers-color-scheme: dark)");
 
 function settings(config) {
-  return narrow.matches ? { ...config, axis: { ...config.axis, labelLimit: 110 } } : config;
+  if (!narrow.matches) return config;
+  return {
+    ...config,
+    axis: { ...config.axis, labelLimit: 110 },
+    legend: { ...config.legend, columns: 2, layout: { top: { direction: "vertical" } } },
+  };
 }
 
 async function draw(key, picture, config) {
