@@ -39,13 +39,9 @@ def _gain_caption(table: SharingTable, shown: int) -> str:
     )
     return (
         f"AUC of {table.names.get('joint', 'joint')} minus AUC of "
-        f"{table.names.get('isolated', 'isolated')}, with {_level(table)} % intervals. "
+        f"{table.names.get('isolated', 'isolated')}, with 95 % intervals. "
         f"Larger marks have more test rows.{left_out}"
     )
-
-
-def _level(table: SharingTable) -> str:
-    return f"{100 * (1 - table.alpha):g}"
 
 
 def _interval_plot(rows: list[DomainSharing], table: SharingTable, palette: Palette) -> Any:

@@ -58,7 +58,7 @@ def _score(key: str, name: str, found: Curves, palette: Palette) -> Picture:
 
 
 def _losses(key: str, name: str, found: Curves, palette: Palette) -> Picture:
-    values = [
+    values: list[dict[str, Any]] = [
         {"epoch": i + 1, "loss": round(value, 6), "name": loss}
         for loss, epochs in found.losses.items()
         for i, value in enumerate(epochs)

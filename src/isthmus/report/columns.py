@@ -8,7 +8,7 @@ from isthmus.report import words
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class DomainColumn:
     """One column: ``main`` is the figure, ``detail`` its interval, ``key`` what it is sorted by.
 
     ``key`` is ``None`` where the figure is undefined; such rows stand last in either direction.
@@ -21,22 +21,22 @@ class Column:
     numeric: bool = True
 
 
-def domain_columns(table: SharingTable) -> list[Column]:
+def domain_columns(table: SharingTable) -> list[DomainColumn]:
     """Domain, sizes, AUC of each model with its interval, gain, p-value, detectable, verdict."""
     return [
-        Column("Domain", lambda r: r.domain, lambda r: r.domain.casefold(), numeric=False),
-        Column("Test rows", lambda r: f"{r.rows:,}", lambda r: r.rows),
-        Column("Positives", lambda r: f"{r.positives:,}", lambda r: r.positives),
+        DomainColumn("Domain", lambda r: r.domain, lambda r: r.domain.casefold(), numeric=False),
+        DomainColumn("Test rows", lambda r: f"{r.rows:,}", lambda r: r.rows),
+        DomainColumn("Positives", lambda r: f"{r.positives:,}", lambda r: r.positives),
         *(_auc(role, name) for role, name in words.present_roles(table)),
-        Column(
+        DomainColumn(
             "Gain",
             lambda r: words.signed(r.gain.value if r.gain else None),
             lambda r: r.gain.value if r.gain else None,
             lambda r: words.bounds(r.gain, plus=True),
         ),
-        Column("p", lambda r: words.p_value(r.p_adjusted), lambda r: r.p_adjusted),
-        Column("Detectable", lambda r: words.number(r.detectable), lambda r: r.detectable),
-        Column(
+        DomainColumn("p", lambda r: words.p_value(r.p_adjusted), lambda r: r.p_adjusted),
+        DomainColumn("Detectable", lambda r: words.number(r.detectable), lambda r: r.detectable),
+        DomainColumn(
             "Verdict",
             lambda r: r.verdict.value,
             lambda r: words.ORDER.index(r.verdict),
@@ -46,12 +46,12 @@ def domain_columns(table: SharingTable) -> list[Column]:
     ]
 
 
-def _auc(role: str, name: str) -> Column:
+def _auc(role: str, name: str) -> DomainColumn:
     def value(row: DomainSharing) -> float | None:
         interval = words.interval_of(row, role)
         return interval.value if interval else None
 
-    return Column(
+    return DomainColumn(
         f"AUC {name}",
         lambda row: words.number(value(row)),
         value,

@@ -13,7 +13,7 @@ from isthmus.evaluation import SharingTable, Verdict
 from isthmus.report import words
 from isthmus.report.columns import domain_columns
 from isthmus.report.data import ReportData
-from isthmus.report.leaderboard import COLUMNS, EXPLAINED, leaderboard
+from isthmus.report.leaderboard import COLUMNS, EXPLAINED, leaderboard, undefined
 from isthmus.report.palette import DARK, LIGHT, PAGE, properties
 from isthmus.report.picture import MANY, Picture, theme
 from isthmus.report.pictures import pictures
@@ -47,7 +47,7 @@ def to_html(data: ReportData) -> str:
         leaderboard=leaderboard(data.metrics),
         metric_names=COLUMNS,
         explained=EXPLAINED,
-        undefined=_undefined(data),
+        undefined=undefined(data.metrics),
         charts=_embedded(_charts(list(drawn.values()))),
         light=Markup(properties(LIGHT)),
         dark=Markup(properties(DARK)),
@@ -83,15 +83,6 @@ def _verdicts(table: SharingTable | None) -> list[dict[str, Any]]:
     ]
 
 
-def _undefined(data: ReportData) -> list[str]:
-    return [
-        f"{model}: {what} is undefined: {reason}"
-        for model, found in data.metrics.items()
-        for what, reason in found.undefined.items()
-        if what not in found.by_domain
-    ]
-
-
 def _charts(drawn: list[Picture]) -> dict[str, Any]:
     return {
         "config": theme(PAGE),
@@ -118,7 +109,8 @@ def _asset(name: str) -> Markup:
 @functools.cache
 def _bundle() -> Markup:
     """Vega, Vega-Lite and Vega-Embed as one script of 0.9 MB."""
-    return Markup(vl_convert.javascript_bundle().replace("</script", "<\\/script"))
+    source = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub omits the default
+    return Markup(source.replace("</script", "<\\/script"))
 
 
 @functools.cache

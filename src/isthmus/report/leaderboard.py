@@ -48,3 +48,22 @@ def _figures(found: Metrics) -> dict[str, str]:
         "logloss": words.number(overall.logloss, 4),
         "ECE": words.number(overall.ece, 4),
     }
+
+
+def undefined(metrics: Mapping[str, Metrics]) -> list[str]:
+    """One line a figure that a model lacks, with the reason; domains are counted, not listed."""
+    lines = []
+    for model, found in metrics.items():
+        missing = {what: why for what, why in found.undefined.items() if what in found.by_domain}
+        lines += [
+            f"{model}: {what} is undefined: {reason}"
+            for what, reason in found.undefined.items()
+            if what not in missing
+        ]
+        if missing:
+            first = next(iter(missing))
+            lines.append(
+                f"{model}: {words.plural(len(missing), 'domain')} not measured in full, such as "
+                f"{first}: {missing[first]}"
+            )
+    return lines

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from isthmus.evaluation import DomainSharing, Interval, Metrics, SharingTable, Verdict
+from isthmus.evaluation import UNKNOWN, DomainSharing, Interval, Metrics, SharingTable, Verdict
 
 ROLES: Final = ("joint", "shared", "isolated")
 ORDER: Final = (Verdict.gains, Verdict.unchanged, Verdict.hurt, Verdict.not_measurable)
@@ -68,7 +68,7 @@ def tally(counts: dict[Verdict, int]) -> str:
 
 def headline(table: SharingTable) -> str:
     """Who gains, who is hurt, and by how much: one to three plain sentences."""
-    total = len(table.rows)
+    total = sum(table.counts.values())
     if not total:
         return "There is no domain to report on."
     said = [_who(table, Verdict.gains), _who(table, Verdict.hurt)]
@@ -111,8 +111,13 @@ def mean_gain(table: SharingTable) -> str:
             f"Weighted by test rows, the gain is {signed(table.overall.value, 4)} AUC "
             f"{bounds(table.overall, 4, plus=True)}."
         )
-    mean = weighted([(row.rows, row.gain) for row in table.rows])
+    mean = weighted([(row.rows, row.gain) for row in known_domains(table)])
     return "" if mean is None else f"Weighted by test rows, the gain is {signed(mean, 4)} AUC."
+
+
+def known_domains(table: SharingTable) -> list[DomainSharing]:
+    """The rows that means go over: the unknown domain is in none."""
+    return [row for row in table.rows if row.domain != UNKNOWN]
 
 
 def weighted(rows: Sequence[tuple[int, Interval | None]]) -> float | None:
@@ -132,7 +137,7 @@ def domain_auc(table: SharingTable, metrics: dict[str, Metrics]) -> list[tuple[s
         stored = metrics.get(name)
         value = stored.domain_auc if stored else None
         if value is None:
-            value = weighted([(row.rows, getattr(row, role)) for row in table.rows])
+            value = weighted([(row.rows, getattr(row, role)) for row in known_domains(table)])
         if value is not None:
             found.append((name, value))
     return found
