@@ -27,7 +27,7 @@ def update(
         raise TrainingError(
             f"the loss is not finite ({terms}); lower train.lr, or set train.clip to bound gradients"
         )
-    total.backward()  # type: ignore[no-untyped-call]
+    total.backward()
     if clip is not None:
         dense = [
             p

@@ -165,6 +165,9 @@ class AREAD(Ranker):
             self.train(training)
         self.hierarchy.set_mask(found)
 
+    def expert_masks(self) -> list[Tensor]:
+        return self.hierarchy.mask
+
     def mask_overlap(self) -> Tensor:
         """Shared edges over all edges of two known domains, for all pairs: [D - 1, D - 1]."""
         return masks.overlap([level[1:] for level in self.hierarchy.mask])

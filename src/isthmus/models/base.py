@@ -46,6 +46,10 @@ class Model(nn.Module):
         for batch in feed.shuffled():
             yield self.losses(batch)
 
+    def expert_masks(self) -> list[Tensor]:
+        """Which experts feed which, by domain: [D, n_below, n_above] Booleans a level; none here."""
+        return []
+
     def steps(self, feed: "EpochFeed") -> int:
         """How many steps ``epoch`` takes: what a progress bar counts."""
         return feed.num_batches

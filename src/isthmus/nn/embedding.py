@@ -45,7 +45,7 @@ class EmbeddingTable(nn.Module):
         self.weight = nn.Parameter(torch.empty(rows, dim).normal_(std=std))
 
     def forward(self, ids: Tensor) -> Tensor:
-        rows: Tensor = _Lookup.apply(self.weight, ids)  # type: ignore[no-untyped-call]
+        rows: Tensor = _Lookup.apply(self.weight, ids)
         return rows
 
 

@@ -68,7 +68,7 @@ class ExpertLayer(nn.Module):
         h_EBO = self._product(x, self.weight)
         if active_EB is None:
             active_EB = h_EBO.new_ones(h_EBO.shape[:2])
-        normal_EBO, mean_E1O, var_E1O = _NormaliseActive.apply(h_EBO, active_EB)  # type: ignore[no-untyped-call]
+        normal_EBO, mean_E1O, var_E1O = _NormaliseActive.apply(h_EBO, active_EB)
         self._note(mean_E1O, var_E1O, active_EB.sum(1)[:, None, None])
         h_EBO = torch.addcmul(self.shift, normal_EBO, self.scale)
         return relu_dropout(h_EBO, self.dropout, True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -38,8 +39,19 @@ def relu_dropout(x: Tensor, rate: float, training: bool) -> Tensor:
     keep_256 = 256 - round(256 * rate)
     if not training or keep_256 == 256:
         return torch.relu(x)
-    out: Tensor = _ReluDropout.apply(x, keep_256)  # type: ignore[no-untyped-call]
+    out: Tensor = _ReluDropout.apply(x, keep_256)
     return out
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch norm that takes a batch of one row, which has no variance, by its running statistics."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and len(x) < 2:
+            return F.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(x)
 
 
 class MLP(nn.Module):
@@ -52,7 +64,7 @@ class MLP(nn.Module):
         self.linears = nn.ModuleList(
             nn.Linear(i, o, bias=False) for i, o in itertools.pairwise(widths)
         )
-        self.norms = nn.ModuleList(nn.BatchNorm1d(o) for o in hidden)
+        self.norms = nn.ModuleList(BatchNorm(o) for o in hidden)
         self.dropout, self.width = dropout, widths[-1]
 
     def forward(self, x_BI: Tensor) -> Tensor:

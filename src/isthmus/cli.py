@@ -1,0 +1,265 @@
+"""The command line: one short function a command. It names no model, and grows with none."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from isthmus import __version__
+from isthmus.errors import ConfigError, IsthmusError
+from isthmus.progress import ConsoleReporter
+
+app = typer.Typer(
+    name="isthmus",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="One recommender for dozens of domains, and proof that no domain pays for it.",
+)
+
+RunsFolder = Annotated[Path, typer.Option("--runs", help="Where runs are kept.")]
+Overrides = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as train.lr=3e-4."),
+]
+RUNS = Path("runs")
+
+
+def main() -> None:
+    """Run a command; what a user can mend is one line on standard error and exit code 2."""
+    try:
+        app()
+    except IsthmusError as error:
+        Console(stderr=True, soft_wrap=True).print(f"isthmus: {error}", style="red", markup=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("isthmus: stopped; the same command goes on from the last epoch")
+        sys.exit(130)
+
+
+@app.command()
+def prepare(
+    config: Annotated[
+        Path | None, typer.Argument(help="TOML that names files and columns.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="A known raw data set; see `isthmus sources`.")
+    ] = None,
+    option: Annotated[
+        list[str], typer.Option("--option", metavar="KEY=VALUE", help="An option of the source.")
+    ] = [],
+    out: Annotated[Path | None, typer.Option(help="The directory to make.")] = None,
+    accept_leaks: Annotated[bool, typer.Option(help="Record leaks instead of refusing.")] = False,
+) -> None:
+    """Make a prepared data set: leak-free split, vocabularies, histories, manifest."""
+    from isthmus.data import sources
+    from isthmus.data.config import read_config
+    from isthmus.data.prepare import prepare as make
+
+    if (config is None) == (source is None):
+        raise ConfigError("give either the TOML of a preparation or --source NAME")
+    reporter = ConsoleReporter()
+    if config is not None:
+        wanted = read_config(config)
+    else:
+        assert source is not None
+        raw = (out or Path("prepared") / source).with_suffix(".raw")
+        wanted = sources.get(source)(raw, **_options(option))
+    if accept_leaks:
+        wanted = wanted.model_copy(update={"accept_leaks": True})
+    made = make(wanted, out or Path("prepared") / wanted.name, reporter=reporter)
+    _print_prepared(made)
+
+
+@app.command()
+def sources() -> None:
+    """List the raw data sets that `prepare --source` reads."""
+    from isthmus.data import sources as known
+
+    table = Table("source", "what it is", box=None)
+    for name in known.names():
+        table.add_row(name, _first_line(known.get(name)))
+    Console().print(table)
+
+
+@app.command()
+def train(config: Path, override: Overrides = [], runs: RunsFolder = RUNS) -> None:
+    """Train the run that CONFIG describes; the same command again resumes or finds it done."""
+    from isthmus.config import read
+    from isthmus.experiment import run
+    from isthmus.report.terminal import print_metrics
+    from isthmus.store import Store
+
+    kept = run(read(config, override), Store(runs), reporter=ConsoleReporter())
+    print_metrics({kept.config["model"]: kept.metrics["test"]}, Console())
+    typer.echo(f"run: {kept.path}")
+
+
+@app.command()
+def evaluate(
+    runs: Annotated[list[Path], typer.Argument(help="Directories of finished runs.")],
+    split: Annotated[str, typer.Option(help="valid or test")] = "test",
+    domains: Annotated[bool, typer.Option(help="Also every domain by itself.")] = True,
+) -> None:
+    """Print metrics with intervals, overall and domain by domain, from stored predictions."""
+    from isthmus.report.terminal import print_domains, print_metrics
+
+    found = {path.name: _split(_open(path).metrics, split) for path in runs}
+    print_metrics(found, Console())
+    if domains:
+        for name, metrics in found.items():
+            print_domains(name, metrics, Console())
+
+
+@app.command()
+def compare(
+    candidate: Path,
+    baseline: Path,
+    split: Annotated[str, typer.Option(help="valid or test")] = "test",
+    method: Annotated[str, typer.Option(help="delong or bootstrap")] = "delong",
+) -> None:
+    """Test two runs against each other on the same rows, domain by domain, Holm-corrected."""
+    from isthmus.evaluation import Rules
+    from isthmus.evaluation import compare as test
+    from isthmus.report.terminal import print_comparison
+
+    one, other = _open(candidate), _open(baseline)
+    found = test([one.predictions(split)], [other.predictions(split)], rules=Rules(method=method))
+    print_comparison(found, Console(), names=(one.name, other.name))
+
+
+@app.command()
+def share(
+    config: Path,
+    override: Overrides = [],
+    runs: RunsFolder = RUNS,
+    out: Annotated[Path | None, typer.Option(help="Where the report goes.")] = None,
+) -> None:
+    """Say, domain by domain, what joint training gained or lost against isolated models."""
+    from isthmus.config import read
+    from isthmus.sharing import share as compute
+    from isthmus.store import Store
+
+    data = compute(read(config, override), Store(runs), reporter=ConsoleReporter())
+    _show_report(data, out or runs / "report.html")
+
+
+@app.command()
+def report(
+    run: Path, out: Annotated[Path | None, typer.Option(help="Where the page goes.")] = None
+) -> None:
+    """Write the report of one run as a page that works offline."""
+    from isthmus.sharing import run_report
+
+    kept = _open(run)
+    _show_report(run_report(kept), out or kept.report)
+
+
+@app.command()
+def models(name: Annotated[str | None, typer.Argument()] = None) -> None:
+    """List the models, or the settings of one."""
+    from isthmus import models as known
+
+    if name is None:
+        table = Table("model", "what it is", "paper", box=None)
+        for each in known.names():
+            table.add_row(each, _first_line(known.get(each)), known.get(each).paper)
+        Console().print(table)
+        return
+    kind = known.get(name)
+    typer.echo(f"{name}: {_first_line(kind)}\n{kind.paper}\n")
+    table = Table("setting", "default", box=None)
+    for key, value in _flat(kind.Config().model_dump()):
+        table.add_row(f"settings.{key}", repr(value))
+    Console().print(table)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("demo"),
+    override: Overrides = [],
+) -> None:
+    """Train on the bundled real data and say, domain by domain, what sharing gained or lost."""
+    from isthmus.demo import demo as show
+
+    reporter = ConsoleReporter()
+    data = show(out, overrides=override, reporter=reporter)
+    _show_report(data, out / "report.html")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def _show_report(data: Any, page: Path) -> None:
+    from isthmus.files import write_atomically
+    from isthmus.report import to_html, to_json, to_markdown, to_terminal
+
+    to_terminal(data, Console())
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(page, to_html(data).encode())
+    write_atomically(page.with_suffix(".md"), to_markdown(data).encode())
+    write_atomically(page.with_suffix(".json"), to_json(data).encode())
+    typer.echo(f"\nreport: {page.resolve()}")
+
+
+def _print_prepared(made: Any) -> None:
+    table = Table("split", "rows", "positives", "domains", box=None)
+    for split, domains in made.manifest.splits.items():
+        rows = sum(count.rows for count in domains.values())
+        positives = sum(count.positives for count in domains.values())
+        table.add_row(split, f"{rows:,}", f"{positives:,}", f"{len(domains)}")
+    Console().print(table)
+    typer.echo(f"prepared: {made.path}")
+
+
+def _open(path: Path) -> Any:
+    from isthmus.store import Run
+
+    return Run.open(path)
+
+
+def _split(metrics: dict[str, Any], split: str) -> Any:
+    if split not in metrics:
+        raise ConfigError(f"no metrics of split {split!r}; there are: {', '.join(metrics)}")
+    return metrics[split]
+
+
+def _options(pairs: list[str]) -> dict[str, Any]:
+    """Options of a source: numbers as numbers, everything else as it is."""
+    import tomllib
+
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--option {pair!r}: expected key=value")
+        try:
+            options[key] = tomllib.loads(f"v = {text}")["v"]
+        except tomllib.TOMLDecodeError:
+            options[key] = Path(text) if "/" in text or Path(text).exists() else text
+    return options
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            pairs += _flat(value, f"{prefix}{key}.")
+        else:
+            pairs.append((f"{prefix}{key}", value))
+    return pairs
+
+
+def _first_line(thing: Callable[..., Any] | type) -> str:
+    return (thing.__doc__ or "").strip().splitlines()[0]
+
+
+if __name__ == "__main__":
+    main()

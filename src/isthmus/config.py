@@ -1,0 +1,151 @@
+"""A run as it is written down: one TOML file decides everything."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import NonNegativeInt, PositiveInt, ValidationError
+
+from isthmus import models
+from isthmus.errors import ConfigError
+from isthmus.models import ModelConfig
+from isthmus.schema import Frozen
+from isthmus.training.fit import TrainConfig
+
+Scope = Literal["joint", "isolated"]
+
+
+class Rival(Frozen):
+    """A model that the sharing report compares with; ``train`` are changes to the run's own."""
+
+    model: str = "mlp"
+    settings: dict[str, Any] = {}
+    train: dict[str, Any] = {}
+
+
+class ShareConfig(Frozen):
+    """What the sharing report trains beside the run: isolated models, and one that is domain-blind."""
+
+    isolated: Rival = Rival()
+    shared: Rival | None = Rival(settings={"domain_blind": True})
+    seeds: tuple[NonNegativeInt, ...] = (0,)
+    workers: PositiveInt = 2
+
+
+class RunConfig(Frozen):
+    """One training run: data, model and its settings, training, seed.
+
+    ``scope = "isolated"`` trains one model of this kind for each domain, on its rows alone.
+    """
+
+    data: str
+    model: str = "aread"
+    scope: Scope = "joint"
+    settings: dict[str, Any] = {}
+    train: TrainConfig = TrainConfig()
+    seed: NonNegativeInt = 0
+    name: str | None = None
+    share: ShareConfig = ShareConfig()
+
+    def model_settings(self) -> ModelConfig:
+        """The model's settings, checked.
+
+        Raises:
+            ConfigError: no such model, or a setting it does not know.
+        """
+        cls = models.get(self.model)
+        try:
+            return cls.Config.model_validate(self.settings)
+        except ValidationError as error:
+            known = ", ".join(cls.Config.model_fields)
+            raise ConfigError(
+                f"settings of {self.model!r}: {_told(error)}; it has: {known}"
+            ) from None
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides the result, defaults written out: what a stored run is known by."""
+        train = self.train.model_dump(mode="json")
+        settings = self.model_settings().model_dump(mode="json")
+        return {
+            "model": self.model,
+            "scope": self.scope,
+            "seed": self.seed,
+            "settings": settings,
+            "train": train,
+        }
+
+    def rival(self, rival: Rival, scope: Scope) -> "RunConfig":
+        """The run of a rival: same data, seed and training, but for what it changes."""
+        train = {**self.train.model_dump(), **rival.train}
+        return checked(
+            {
+                "data": self.data,
+                "model": rival.model,
+                "scope": scope,
+                "settings": rival.settings,
+                "train": train,
+                "seed": self.seed,
+                "share": self.share.model_dump(),
+            },
+            "share",
+        )
+
+
+def read(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """Read a run from TOML; each override is ``dotted.key=value``, the value written as in TOML.
+
+    A relative ``data`` counts from the place of the TOML.
+
+    Raises:
+        ConfigError: no such file, no TOML, or an unknown, missing or contradictory key.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; give the TOML of a run") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML ({error})") from None
+    if isinstance(values.get("data"), str):
+        values["data"] = str(path.parent / values["data"])
+    for override in overrides:
+        _set(values, override)
+    return checked(values, str(path))
+
+
+def checked(values: Mapping[str, Any], where: str) -> RunConfig:
+    """The run in these values, its model's settings checked too."""
+    try:
+        run = RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_told(error)}") from None
+    run.model_settings()
+    return run
+
+
+def _set(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {override!r}: expected dotted.key=value, such as train.lr=3e-4")
+    *path, last = key.strip().split(".")
+    place = values
+    for part in path:
+        place = place.setdefault(part, {})
+        if not isinstance(place, dict):
+            raise ConfigError(f"--set {override!r}: {part!r} is a value, not a table of settings")
+    try:
+        place[last] = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        place[last] = text.strip()  # a bare word is a string
+
+
+def _told(error: ValidationError) -> str:
+    """The first finding of pydantic in one line: the key, what was found, what was expected."""
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"]))
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key!r}{more}"
+    text = str(first["msg"]).removeprefix("Value error, ")
+    found = "" if first["type"] in ("missing", "value_error") else f", found {first['input']!r}"
+    return f"{key or 'it'}: {text}{found}{more}"

@@ -1,0 +1,178 @@
+"""A configuration becomes a run on disk: called by the command line, benchmarks and tests alike."""
+
+import hashlib
+import time
+from pathlib import Path
+
+import torch
+
+from isthmus import models
+from isthmus.config import RunConfig
+from isthmus.data.feed import Feed
+from isthmus.data.prepared import Prepared
+from isthmus.errors import ConfigError, DataError
+from isthmus.evaluation import Metrics, Predictions, evaluate
+from isthmus.files import canonical
+from isthmus.inference import probabilities
+from isthmus.models import Model, Ranker
+from isthmus.models.isolated import Isolated
+from isthmus.progress import Reporter, quiet
+from isthmus.store import DataRef, Run, Store
+from isthmus.training import checkpoint
+from isthmus.training.fit import fit
+from isthmus.training.isolated import IsolatedJob, train_isolated
+from isthmus.training.state import TrainingState
+
+SCORED = ("valid", "test")
+
+
+def run(config: RunConfig, store: Store, *, reporter: Reporter = quiet) -> Run:
+    """Train what ``config`` says, score validation and test rows, and keep everything in ``store``.
+
+    A run that is there already is returned as it is; one that was interrupted goes on from its last
+    epoch, and ends bit-identical to one that was not.
+    """
+    prepared = Prepared.open(Path(config.data))
+    identity = config.identity()
+    name = config.name or default_name(config, prepared)
+    data = DataRef(name=prepared.manifest.name, digest=prepared.digest)
+    kept = store.create(name, identity, prepared.schema, data)
+    if kept.finished:
+        reporter.note(f"{name}: finished before, in {kept.path}")
+        return kept
+    with kept.lock():
+        train = _train_isolated if config.scope == "isolated" else _train_joint
+        model, state = train(config, prepared, kept, reporter)
+        metrics = {}
+        for split in SCORED:
+            predictions = predict(model, prepared, split)
+            kept.save_predictions(split, predictions)
+            metrics[split] = evaluate(predictions, sizes=train_rows(prepared))
+        kept.finish(state, metrics)
+    return kept
+
+
+def default_name(config: RunConfig, prepared: Prepared) -> str:
+    """Data, model, scope, seed, and eight digits that stand for all settings and the data's content."""
+    content = canonical({"config": config.identity(), "data": prepared.digest})
+    scope = "-isolated" if config.scope == "isolated" else ""
+    short = hashlib.sha256(content).hexdigest()[:8]
+    return f"{prepared.manifest.name}-{config.model}{scope}-s{config.seed}-{short}"
+
+
+def predict(model: Ranker, prepared: Prepared, split: str) -> Predictions:
+    """The scores of a split's rows, as evaluation reads them."""
+    table = prepared.table(split)
+    return Predictions(
+        row=table["row"],
+        domain=table["domain"],
+        user=table["user"],
+        label=table["label"],
+        score=probabilities(model, prepared.impressions(split)),
+        domains=prepared.schema.domains,
+    )
+
+
+def load_model(kept: Run, data: Path | str | None = None) -> Ranker:
+    """The model of a finished run, with its best weights and masks.
+
+    ``data`` is needed for isolated runs alone, whose parts have vocabularies of their own.
+    """
+    config = models.get(kept.config["model"]).Config.model_validate(kept.config["settings"])
+    kind = models.get(kept.config["model"])
+    if not issubclass(kind, Ranker):
+        raise ConfigError(f"{kept.config['model']!r} is no ranker")
+    if kept.config["scope"] == "isolated":
+        if data is None:
+            raise ConfigError(
+                "an isolated run is loaded together with its data; give its directory"
+            )
+        model: Ranker = Isolated(
+            config, kept.schema, kind, Prepared.open(data).impressions("train")
+        )
+    else:
+        model = kind(config, kept.schema)
+    model.load_state_dict(kept.model_state())
+    return model.eval()
+
+
+def train_rows(prepared: Prepared) -> dict[str, int]:
+    """Training rows of each known domain."""
+    counts = prepared.manifest.splits["train"]
+    return {name: counts[name].rows for name in prepared.schema.domains if name in counts}
+
+
+def _train_joint(
+    config: RunConfig, prepared: Prepared, kept: Run, reporter: Reporter
+) -> tuple[Ranker, TrainingState]:
+    torch.manual_seed(config.seed)
+    kind = models.get(config.model)
+    if not issubclass(kind, Ranker):
+        raise ConfigError(f"{config.model!r} is no ranker, and {config.data} has impressions")
+    model = kind(config.model_settings(), prepared.schema)
+    train, table = config.train, prepared.table("valid")
+    valid = prepared.impressions("valid")
+    feed = Feed(
+        prepared.impressions("train"),
+        batch_size=train.batch_size,
+        seed=config.seed,
+        valid=valid,
+        unknown_share=train.unknown_share,
+    )
+    started = time.perf_counter()
+
+    def score(model: Model) -> float:
+        assert isinstance(model, Ranker)
+        columns = {key: table[key] for key in ("row", "domain", "user", "label")}
+        scores = probabilities(model, valid)
+        predictions = Predictions(**columns, score=scores, domains=prepared.schema.domains)
+        return _metric(evaluate(predictions), train.metric)
+
+    def on_epoch(state: TrainingState) -> None:
+        checkpoint.save(state, kept.checkpoints)
+        losses = {name: round(value, 6) for name, value in state.losses[-1].items()}
+        seconds = round(time.perf_counter() - started, 3)
+        kept.log(epoch=state.epochs, score=state.scores[-1], losses=losses, seconds=seconds)
+        told = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
+        reporter.note(
+            f"{config.model} epoch {state.epochs}: {train.metric} {state.scores[-1]:.4f}  {told}"
+        )
+
+    state = checkpoint.latest(kept.checkpoints, reporter=reporter)
+    state = fit(model, feed, score, train, state=state, on_epoch=on_epoch, reporter=reporter)
+    return model, state
+
+
+def _train_isolated(
+    config: RunConfig, prepared: Prepared, kept: Run, reporter: Reporter
+) -> tuple[Ranker, TrainingState]:
+    job = IsolatedJob(
+        data=prepared.path,
+        model=config.model,
+        settings=config.model_settings(),
+        train=config.train,
+        seed=config.seed,
+        checkpoints=kept.checkpoints,
+    )
+    return train_isolated(job, workers=config.share.workers, reporter=reporter)
+
+
+def _metric(metrics: Metrics, name: str) -> float:
+    """The number by which epochs are compared.
+
+    Raises:
+        DataError: it is undefined on these validation rows; the message says why.
+    """
+    found = {
+        "auc": metrics.overall.auc.value if metrics.overall.auc else None,
+        "domain_auc": metrics.domain_auc,
+        "macro_auc": metrics.macro_auc,
+        "worst_domain": metrics.worst_domain[1] if metrics.worst_domain else None,
+    }[name]
+    if found is None:
+        why = metrics.undefined.get(name) or metrics.overall.reason or "no domain has both labels"
+        raise DataError(
+            f"the validation rows give no {name} ({why}); give the validation split more rows, or "
+            "choose another train.metric"
+        )
+    return found

@@ -1,0 +1,132 @@
+"""The sharing report: joint against isolated models, domain by domain, over several seeds."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from isthmus import __version__
+from isthmus.config import RunConfig
+from isthmus.data.prepared import Prepared
+from isthmus.evaluation import Rules, SharingTable, sharing
+from isthmus.experiment import load_model, run, train_rows
+from isthmus.nn import masks
+from isthmus.progress import Reporter, quiet
+from isthmus.report.data import CreatedFrom, Curves, Masks, ReportData
+from isthmus.store import Run, Store
+
+Arms = dict[str, list[Run]]
+"""Finished runs by their part in the comparison ("joint", "isolated", "shared"), one a seed."""
+
+
+def share(
+    config: RunConfig, store: Store, *, rules: Rules = Rules(), reporter: Reporter = quiet
+) -> ReportData:
+    """Train (or take) the joint, isolated and domain-blind models; say whom sharing helps or hurts."""
+    arms = train_arms(config, store, reporter=reporter)
+    prepared = Prepared.open(Path(config.data), verify=False)
+    predictions = {part: [one.predictions("test") for one in runs] for part, runs in arms.items()}
+    table = sharing(
+        predictions["joint"],
+        predictions["isolated"],
+        predictions.get("shared"),
+        train_rows=train_rows(prepared),
+        names={part: title(runs[0]) for part, runs in arms.items()},
+        rules=rules,
+    )
+    return report_data([runs[0] for runs in arms.values()], prepared, table)
+
+
+def train_arms(config: RunConfig, store: Store, *, reporter: Reporter = quiet) -> Arms:
+    """Every model that the report compares, for every seed."""
+    arms: Arms = {}
+    for seed in config.share.seeds:
+        joint = config.model_copy(update={"seed": seed})
+        parts = {"joint": joint, "isolated": joint.rival(config.share.isolated, "isolated")}
+        if config.share.shared is not None:
+            parts["shared"] = joint.rival(config.share.shared, "joint")
+        for part, what in parts.items():
+            arms.setdefault(part, []).append(run(what, store, reporter=reporter))
+    return arms
+
+
+def report_data(
+    runs: Sequence[Run], prepared: Prepared, table: SharingTable | None = None
+) -> ReportData:
+    """What the report of these runs shows; the first is the one whose masks are drawn."""
+    first = runs[0]
+    return ReportData(
+        title=f"{title(first)} on {first.data.name}",
+        created_from=CreatedFrom(
+            config=_as_text(first.config),
+            data=first.data.name,
+            provenance={
+                "data": prepared.manifest.source or "no source was given",
+                "data digest": first.data.digest,
+                "runs": ", ".join(one.name for one in runs),
+                "isthmus": __version__,
+                "torch": torch.__version__,
+            },
+        ),
+        metrics={title(one): one.metrics["test"] for one in runs},
+        sharing=table,
+        curves={title(one): curves(one) for one in runs if len(one.manifest.scores) > 1},
+        masks=mask_tables(first),
+    )
+
+
+def title(one: Run) -> str:
+    """How a run is called where it stands beside others: its model, and what sets it apart."""
+    config = one.config
+    if config["scope"] == "isolated":
+        return f"isolated {config['model']}"
+    blind = config["settings"].get("domain_blind")
+    return f"shared {config['model']}" if blind else str(config["model"])
+
+
+def curves(one: Run) -> Curves:
+    """Validation score and losses by epoch."""
+    scores, losses = one.manifest.scores, one.manifest.losses
+    names = list(dict.fromkeys(name for epoch in losses for name in epoch))
+    return Curves(
+        score=scores,
+        losses={name: tuple(epoch.get(name) for epoch in losses) for name in names},
+        best_epoch=max(range(len(scores)), key=scores.__getitem__),
+        score_name=str(one.config["train"]["metric"]),
+    )
+
+
+def mask_tables(one: Run) -> Masks | None:
+    """Which experts each domain uses, for a model that has masks."""
+    if one.config["scope"] == "isolated":
+        return None
+    edges = load_model(one).expert_masks()
+    if not edges:
+        return None
+    known = [level[1:] for level in edges]  # the unknown domain uses all
+    widths = [known[0].shape[1], *(level.shape[2] for level in known)]
+    used = masks.active(known, widths)
+    read = [used[0].double(), *(level.double().mean(1) for level in known)]
+    return Masks(
+        domains=one.schema.domains,
+        levels=tuple(widths),
+        active=tuple(_rows(level) for level in read),
+        edges=tuple(masks.density(known).tolist()),
+        overlap=_rows(masks.overlap(known)),
+    )
+
+
+def _rows(values: Tensor) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in values.double().tolist())
+
+
+def _as_text(config: Mapping[str, object], prefix: str = "") -> str:
+    """Settings as ``dotted.key = value`` lines."""
+    lines = []
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            lines.append(_as_text(value, f"{prefix}{key}."))
+        else:
+            lines.append(f"{prefix}{key} = {value}")
+    return "\n".join(lines)
