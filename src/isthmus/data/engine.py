@@ -1,11 +1,14 @@
 """The engine that runs the expressions of a preparation: all that is DuckDB's own is in this file."""
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import duckdb
 import ibis
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +17,9 @@ from isthmus.errors import ConfigError, DataError
 
 Table = Any
 """An Ibis table expression (Ibis ships no types)."""
+
+EngineError = duckdb.Error
+"""What the engine raises when it cannot go on."""
 
 FILE, ROW = "filename", "file_row_number"
 """Columns that ``Engine.parquet`` adds when asked for numbered rows; rows count from 0."""
@@ -48,14 +54,15 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         self._connection.disconnect()
-        if kind is not None and kind.__module__.startswith(("_duckdb", "duckdb")):
+        if isinstance(error, duckdb.Error):
             raise DataError(f"the engine stopped: {first_line(error)}") from None
 
     def parquet(self, files: Sequence[Path], *, numbered: bool = False) -> Table:
         """The rows of files of one schema, with columns ``FILE`` and ``ROW`` if ``numbered``."""
         names = [str(file) for file in files]
         extra = {"filename": True, "file_row_number": True} if numbered else {}
-        return self._connection.read_parquet(names, **extra)
+        with _ibis_before_duckdb_2():
+            return self._connection.read_parquet(names, **extra)
 
     def keep(self, table: Table) -> Table:
         """Run the expression once and give its rows, now in a scratch file."""
@@ -64,12 +71,14 @@ class Engine:
     def _written(self, table: Table) -> Path:
         file = self._scratch / f"{self._kept}.parquet"
         self._kept += 1
-        self._connection.to_parquet(table, file, compression="lz4")
+        with _ibis_before_duckdb_2():
+            self._connection.to_parquet(table, file, compression="lz4")
         return file
 
     def arrow(self, table: Table) -> pa.Table:
         """The rows of a small expression, in memory."""
-        return self._connection.to_pyarrow(table)
+        with _ibis_before_duckdb_2():
+            return self._connection.to_pyarrow(table)
 
     def one(self, table: Table) -> dict[str, Any]:
         """The single row of an expression as Python values."""
@@ -83,6 +92,14 @@ class Engine:
         """
         with pq.ParquetFile(self._written(table)) as file:
             yield from file.iter_batches(rows)
+
+
+@contextmanager
+def _ibis_before_duckdb_2() -> Iterator[None]:
+    """Ibis 12 still calls what DuckDB 2 has renamed: nothing that a user could mend."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"fetch_arrow_table\(\)", DeprecationWarning)
+        yield
 
 
 def open_engine(kind: str, scratch: Path, memory: str | None) -> Engine:

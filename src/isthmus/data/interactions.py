@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from isthmus.data.config import PrepareConfig
-from isthmus.data.engine import FILE, ROW, Engine, Table
+from isthmus.data.engine import FILE, ROW, Engine, EngineError, Table, first_line
 from isthmus.data.textfiles import LINE, TEXT_SUFFIXES, check_names, kind_of, stage_text
 from isthmus.data.values import PARSERS, fits
 from isthmus.errors import DataError
@@ -100,7 +100,11 @@ def read_interactions(engine: Engine, config: PrepareConfig, scratch: Path) -> I
         tables.append(_text_table(engine, staged, file, layout))
     for group in _by_schema([file for file in files if file not in text], layout):
         tables.append(_parquet_table(engine, group, layout))
-    rows = engine.keep(ibis.union(*tables) if len(tables) > 1 else tables[0])
+    try:
+        rows = engine.keep(ibis.union(*tables) if len(tables) > 1 else tables[0])
+    except EngineError as error:
+        _name_broken([file for file in files if file not in text], layout, first_line(error))
+        raise
     rejected = _rejected(engine, rows, bad, lost)
     _check_share(config, rejected)
     good = rows.filter(rows.reason.isnull()).drop("reason", "file", "line")
@@ -183,6 +187,17 @@ def _parquet_schema(file: Path, layout: Layout) -> pa.Schema:
         if not fits(use, kind):
             raise DataError(f"{file}: column {column!r} is of type {kind}; {_EXPECTED[use]}")
     return schema.remove_metadata()
+
+
+def _name_broken(files: list[Path], layout: Layout, reason: str) -> None:
+    """Find the file that stopped the engine, by another reader."""
+    for file in files:
+        try:
+            with pq.ParquetFile(file) as content:
+                for _ in content.iter_batches(columns=layout.raw):
+                    pass
+        except (pa.ArrowException, OSError):
+            raise DataError(f"{file}: its rows cannot be read ({reason})") from None
 
 
 _EXPECTED = {
