@@ -49,6 +49,8 @@ if (domainTable) {
   filterRows(); /* a reloaded page keeps what was typed */
 }
 
+for (const place of document.querySelectorAll(".waiting")) place.textContent = "Drawing…";
+
 /* Pictures: SVG takes the page's custom properties as they are, a canvas needs their values. */
 function resolved(value) {
   const style = getComputedStyle(document.documentElement);

@@ -1,0 +1,277 @@
+"""The page in headless Chromium: what it draws, what it asks the network for, and how it is used."""
+
+import shutil
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from isthmus.report.html import to_html
+from isthmus.report.palette import DARK, LIGHT
+from tests.report.sample import sample
+from tests.report.test_html import NASTY
+
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed: pip install 'isthmus[dev]'"
+)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium on this machine: install the system's chromium package"
+)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+PATIENCE = 120_000
+
+
+@dataclass
+class Watched:
+    """A page, and what it said and asked for."""
+
+    page: Any
+    messages: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def rows(self) -> list[str]:
+        """Names of the visible rows, in their order."""
+        return self.page.eval_on_selector_all(
+            "#domain-table tbody tr", "rows => rows.filter(r => r.checkVisibility()).map(r => r.cells[0].textContent)"
+        )  # fmt: skip
+
+    def column(self, title: str) -> list[str]:
+        """Sort values of a column, row by row."""
+        return self.page.evaluate(
+            """title => {
+              const table = document.getElementById('domain-table');
+              const at = [...table.tHead.rows[0].cells].findIndex(c => c.textContent === title);
+              return [...table.tBodies[0].rows].map(row => row.cells[at].dataset.value);
+            }""",
+            title,
+        )
+
+    def sorted_by(self) -> list[tuple[str, str]]:
+        """(title, direction) of every heading that says it is sorted."""
+        found = self.page.eval_on_selector_all(
+            "[aria-sort]", "all => all.map(h => [h.textContent, h.getAttribute('aria-sort')])"
+        )
+        return [tuple(pair) for pair in found]
+
+    def heading(self, title: str) -> Any:
+        return self.page.locator("#domain-table thead").get_by_role(
+            "button", name=title, exact=True
+        )
+
+    def tab_to(self, script: str) -> None:
+        """Press Tab until the focused element satisfies the script."""
+        for _ in range(60):
+            if self.page.evaluate(f"(e => {script})(document.activeElement)"):
+                return
+            self.page.keyboard.press("Tab")
+        raise AssertionError(f"never focused: {script}")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reports")
+    reports = {"32": sample(32), "300": sample(300), "nasty": sample(len(NASTY), names=NASTY)}
+    for name, data in reports.items():
+        (folder / f"{name}.html").write_text(to_html(data), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def visit(browser, files):
+    """Open a report in a fresh profile with the network cut, and wait until all is drawn."""
+    contexts = []
+
+    def opened(name: str, **options: Any) -> Watched:
+        context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE)
+        context.set_offline(True)
+        watched = Watched(context.new_page())
+        watched.page.on("console", lambda message: watched.messages.append(message.text))
+        watched.page.on("pageerror", lambda error: watched.messages.append(str(error)))
+        watched.page.on("dialog", lambda dialog: watched.messages.append(dialog.message))
+        watched.page.on("request", lambda request: watched.requests.append(request.url))
+        watched.page.goto((files / f"{name}.html").as_uri())
+        if options.get("java_script_enabled", True):
+            watched.page.wait_for_selector("html[data-drawn=yes]", state="attached")
+        return watched
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["32", "300", "nasty"])
+def test_every_picture_draws_without_a_complaint_or_a_request(visit, name, scheme):
+    seen = visit(name, color_scheme=scheme)
+    drawn = seen.page.eval_on_selector_all(
+        "[data-picture]",
+        """places => places.map(place => {
+          const svg = place.querySelector('svg'), canvas = place.querySelector('canvas');
+          const box = (svg || canvas).getBoundingClientRect();
+          const marks = svg
+            ? svg.querySelectorAll('.mark-symbol path, .mark-rect path, .mark-rule line').length
+            : canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data
+                .filter((value, i) => i % 4 === 3 && value > 0).length;
+          return [place.dataset.picture, box.width, box.height, marks];
+        })""",
+    )
+    assert {"gains", "auc", "calibration", "masks", "overlap"} < {key for key, *_ in drawn}
+    domains = {"32": 32, "300": 300, "nasty": len(NASTY)}[name]
+    least = {"gains": domains * 0.9, "auc": domains * 2, "overlap": domains**2}
+    for key, width, height, marks in drawn:
+        assert width > 100, key
+        assert height > 100, key
+        assert marks >= least.get(key, 5), key
+    assert seen.messages == []
+    assert [url for url in seen.requests if not url.startswith("file:")] == []
+    assert len(seen.requests) == 1
+
+
+@pytest.mark.parametrize(("scheme", "palette"), [("light", LIGHT), ("dark", DARK)])
+def test_pictures_follow_the_colour_scheme_even_when_it_changes(visit, scheme, palette):
+    seen = visit("32", color_scheme="dark" if scheme == "light" else "light")
+    seen.page.emulate_media(color_scheme=scheme)
+    colours = seen.page.evaluate(
+        """() => {
+          const mark = document.querySelector('[data-picture=gains] .role-mark.mark-symbol path');
+          return [getComputedStyle(mark).fill, getComputedStyle(document.body).backgroundColor];
+        }"""
+    )
+
+    def rgb(colour):
+        return "rgb({}, {}, {})".format(*(int(colour[i : i + 2], 16) for i in (1, 3, 5)))
+
+    assert colours == [rgb(palette.gains), rgb(palette.surface)]
+
+
+@pytest.mark.parametrize("name", ["32", "300"])
+def test_a_click_on_a_heading_sorts_and_undefined_figures_stay_last(visit, name):
+    seen = visit(name)
+    data = sample(int(name))
+    absent = sum(row.gain is None for row in data.sharing.rows)
+    assert absent > 0
+    for direction, sign in (("descending", -1), ("ascending", 1)):
+        seen.heading("Gain").click()
+        values = seen.column("Gain")
+        assert values[-absent:] == [""] * absent
+        known = [float(value) for value in values[:-absent]]
+        assert known == sorted(known, key=lambda value: sign * value)
+        assert seen.sorted_by() == [("Gain", direction)]
+    assert sorted(seen.rows()) == sorted(row.domain for row in data.sharing.rows)
+
+    seen.heading("Domain").click()
+    names = [value.casefold() for value in seen.rows()]
+    assert names[0] < names[-1]
+    assert seen.sorted_by() == [("Domain", "ascending")]
+
+    seen.heading("Verdict").click()
+    verdicts = [int(value) for value in seen.column("Verdict")]
+    assert verdicts == sorted(verdicts)
+
+
+def test_sorting_works_by_keyboard(visit):
+    seen = visit("32")
+    seen.page.focus("#filter-name")
+    seen.tab_to("e.tagName === 'BUTTON' && e.textContent === 'Test rows'")
+    seen.page.keyboard.press("Enter")
+    rows = [int(value) for value in seen.column("Test rows")]
+    assert rows == sorted(rows, reverse=True)
+    seen.page.keyboard.press("Space")
+    assert [int(value) for value in seen.column("Test rows")] == sorted(rows)
+    assert seen.sorted_by() == [("Test rows", "ascending")]
+
+
+@pytest.mark.parametrize("name", ["32", "300"])
+def test_rows_are_filtered_by_name_and_by_verdict(visit, name):
+    seen = visit(name)
+    rows = sample(int(name)).sharing.rows
+    seen.page.fill("#filter-name", "  meat ")
+    named = [row for row in rows if "MEAT" in row.domain]
+    assert seen.rows() == [row.domain for row in named]
+    assert seen.page.inner_text("#shown") == f"{len(named)} of {len(rows)} domains"
+    seen.page.uncheck("input[value=unchanged]")
+    rest = [row.domain for row in named if row.verdict.value != "unchanged"]
+    assert len(rest) < len(named)
+    assert seen.rows() == rest
+    seen.heading("Domain").click()
+    assert sorted(seen.rows()) == sorted(rest)
+    seen.page.fill("#filter-name", "no such domain")
+    assert seen.rows() == []
+
+
+def test_rows_are_filtered_by_keyboard(visit):
+    seen = visit("32")
+    rows = sample(32).sharing.rows
+    seen.tab_to("e.id === 'filter-name'")
+    seen.page.keyboard.type("fr")
+    seen.page.keyboard.press("Enter")  # a form that reloaded the page would lose the text
+    seen.tab_to("e.value === 'gains'")
+    seen.page.keyboard.press("Space")
+    expected = [row.domain for row in rows if "FR" in row.domain and row.verdict.value != "gains"]
+    assert expected
+    assert seen.rows() == expected
+
+
+def test_a_tooltip_shows_a_name_as_text(visit):
+    seen = visit("nasty")
+    for mark in seen.page.locator("[data-picture=gains] .role-mark.mark-symbol path").all():
+        mark.hover(force=True)
+        seen.page.wait_for_selector("#vg-tooltip-element.visible")
+        shown = seen.page.inner_text("#vg-tooltip-element")
+        assert any(name.split("\u2028")[0] in shown for name in NASTY)
+        assert "Corrected p-value" in shown
+        assert seen.page.locator("#vg-tooltip-element").locator("script, img").count() == 0
+    assert seen.messages == []
+
+
+def test_a_picture_can_be_saved_with_its_colours(visit, tmp_path):
+    seen = visit("300")
+    for key, kind in (("gains", "svg"), ("overlap", "png")):
+        with seen.page.expect_download() as waiting:
+            seen.page.click(f"[data-save={key}]")
+        target = tmp_path / f"{key}.{kind}"
+        assert waiting.value.suggested_filename == target.name
+        waiting.value.save_as(target)
+    svg = (tmp_path / "gains.svg").read_text()
+    assert LIGHT.gains in svg
+    assert "var(" not in svg
+    assert (tmp_path / "overlap.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("width", [360, 800, 1200])
+def test_only_tables_and_pictures_scroll_sideways(visit, width):
+    seen = visit("32", viewport={"width": width, "height": 800})
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_paper_gets_every_row_on_white_without_controls(visit):
+    seen = visit("300", color_scheme="dark")
+    seen.page.emulate_media(media="print", color_scheme="dark")
+    assert len(seen.rows()) == 300
+    assert not seen.page.is_visible("#filter-name")
+    assert not seen.page.is_visible(".save >> nth=0")
+    clipped = seen.page.eval_on_selector_all(
+        ".scroll, .chart",
+        "all => all.filter(e => getComputedStyle(e).overflow !== 'visible').length",
+    )
+    assert clipped == 0
+    surface = "getComputedStyle(document.documentElement).getPropertyValue('--surface').trim()"
+    assert seen.page.evaluate(surface) == LIGHT.surface
+    assert seen.page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
+
+
+def test_without_scripts_the_figures_are_still_there(visit):
+    seen = visit("32", java_script_enabled=False)
+    assert seen.page.locator("#domain-table tbody tr").count() == 32
+    assert seen.page.get_by_text("Pictures need JavaScript").first.is_visible()
