@@ -18,8 +18,6 @@ from isthmus.models.hemp import Draws, SearchConfig, mean_probability_logit, sea
 from isthmus.nn import CrossNetwork, ExpertHierarchy, Experts, RowEmbedding, masks
 from isthmus.schema import Schema
 
-STEPS_A_DOMAIN = 80  # between searches: 2,000 at the paper's 25 domains, so cost keeps its share
-
 
 @register("aread", paper="https://arxiv.org/abs/2412.11905")
 class AREAD(Ranker):
@@ -119,7 +117,7 @@ class AREAD(Ranker):
             for batch in islice(feed.round_robin(), self.config.search.warmup_steps):
                 yield self.losses(batch)
         for step, batch in enumerate(feed.shuffled(), start=feed.number * feed.num_batches):
-            if self._is_due(step):
+            if self.hierarchy.mask and self.config.search.is_due(step, self.schema.num_domains):
                 self.search(feed, extra)
             losses = self.losses(batch)
             if self.config.augment_weight and len(extra):
@@ -130,10 +128,6 @@ class AREAD(Ranker):
 
     def steps(self, feed: EpochFeed) -> int:
         return feed.num_batches + (self.config.search.warmup_steps if feed.number == 0 else 0)
-
-    def _is_due(self, step: int) -> bool:
-        every = self.config.search.every or STEPS_A_DOMAIN * max(1, self.schema.num_domains)
-        return self.config.search.enabled and bool(self.hierarchy.mask) and step % every == 0
 
     @torch.no_grad()
     def search(self, feed: EpochFeed, extra: Impressions) -> None:

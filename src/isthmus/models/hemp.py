@@ -27,11 +27,16 @@ Bottom = Callable[[Impressions], tuple[Tensor, Tensor]]
 """Rows -> inputs of the first level [n_1, B, O] and what bypasses the hierarchy [B, n_L]."""
 
 
+STEPS_A_DOMAIN = 80
+"""Steps between searches for each domain: 2,000 at the paper's 25, so that their cost keeps its share."""
+
+
 class SearchConfig(Frozen):
     """How masks are searched. The paper's rates where it gives them; see the AREAD page."""
 
     enabled: bool = True
     warmup_steps: NonNegativeInt = 100
+    first: NonNegativeInt | None = None
     every: PositiveInt | None = None
     candidates: PositiveInt = 10
     updates: NonNegativeInt = 5
@@ -46,6 +51,12 @@ class SearchConfig(Frozen):
     regrow: bool = True
     paired: bool = True
     score_on: Literal["valid", "train"] = "valid"
+
+    def is_due(self, step: int, domains: int) -> bool:
+        """Whether a search comes before this training step (the warm-up is not counted)."""
+        every = self.every or STEPS_A_DOMAIN * domains
+        first = every if self.first is None else self.first
+        return self.enabled and step >= first and (step - first) % every == 0
 
     def share_after(self, prunes: int) -> float:
         """Share of a level's edges kept after so many prunes, falling evenly to ``density``."""
