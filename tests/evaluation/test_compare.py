@@ -250,6 +250,9 @@ def test_too_few_of_a_class_are_not_tested():
     assert row.reason == "9 positives among 309 rows, fewer than 10"
     assert row.p_value is row.p_adjusted is row.detectable is None
     assert row.difference.value == 1.0
+    enough = np.array([1] * 10 + [0] * 300)
+    p = table(enough, np.linspace(1, 0, 310), domains=["a"])
+    assert compare([p], [rescored(p, p.score[::-1])]).rows[0].verdict == "gains"
 
 
 def test_positives_of_one_user_are_not_tested():
@@ -285,6 +288,9 @@ def test_the_unknown_domain_is_tested_and_not_in_the_mean():
     assert [row.domain for row in found.rows] == [UNKNOWN, "north", "south"]
     rows, each = zip(*((r.rows, r.difference.value) for r in found.rows[1:]), strict=True)
     assert found.overall.value == pytest.approx(np.average(each, weights=rows))
+    known = compare([a.take(a.domain > 0)], [b.take(b.domain > 0)])
+    assert found.overall.low == pytest.approx(known.overall.low)
+    assert found.overall_p_value == pytest.approx(known.overall_p_value)
 
 
 def test_the_order_of_rows_changes_not_a_bit():

@@ -35,10 +35,12 @@ class Ranked:
         """Sort the rows. ``label`` [N] is 0 or 1, ``score`` [N] is finite."""
         order = np.argsort(score)
         label, score = label[order], score[order]
-        change = np.flatnonzero(score[1:] != score[:-1]) + 1
-        edges = np.concatenate(([0], change, [len(score)])) if len(score) else np.zeros(1, np.int64)
-        before = np.concatenate(([0], np.cumsum(label, dtype=np.int64)))
-        positives = before[edges]
+        starts = np.ones(len(score) + 1, bool)
+        np.not_equal(score[1:], score[:-1], out=starts[1:-1])
+        before = np.zeros(len(score) + 1, np.int64)
+        np.cumsum(label, out=before[1:])
+        edges = np.flatnonzero(starts)
+        positives = before if len(edges) == len(before) else before[edges]
         return cls(order, label, score, edges, positives, _auc(edges, positives))
 
     @property
