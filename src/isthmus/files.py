@@ -146,7 +146,8 @@ def directory_atomically(final: Path | str) -> Iterator[Path]:
     final = Path(final)
     temporary = _aside(final)
     with explained(final):
-        make_directory(temporary)
+        make_directory(final.parent)
+        temporary.mkdir()
     try:
         with explained(final, only_full=True):
             yield temporary
