@@ -52,7 +52,7 @@ def with_history(engine: Engine, rows: Table, collect: Collect, name: str) -> Ta
 
 def _chosen(rows: Table, collect: Collect) -> Table:
     if collect.positives is None:
-        return ibis.literal(True)
+        return rows.label.notnull()
     return rows.label == int(collect.positives)
 
 

@@ -20,8 +20,9 @@ from isthmus.errors import DataError
 EARLIEST, LATEST = -2_208_988_800, 7_258_118_400
 """Dates from 1900 to 2199, in seconds since 1970: what lies outside is a slip or a place holder."""
 
-_INT = 2.0**63
-_BRACKETS, _BETWEEN, _QUOTES = r"^\[|\]$", r"\s*[,|]\s*", "[\"']"
+_INT, _EXACT = 2.0**63, 2**53
+_BRACKETS, _BETWEEN, _QUOTES = r"^\[|\]$", r"[ \t\r\n]*[,|][ \t\r\n]*", "[\"']"
+_SPACE = " \t\n\r\v\f"  # what Ibis strips
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,11 @@ def id_text(column: Table, name: str, *, required: bool) -> Parsed:
     kind = column.type()
     reason = _none()
     if kind.is_floating():
+        whole = column.cast("float64").try_cast("int64")
+        same = (whole.cast("float64") == column.cast("float64")).fill_null(False)
+        value = ibis.ifelse(same, whole, ibis.null("int64")).cast("string")
         missing = column.isnull() | column.isnan()
-        whole = ~missing & (column == column.floor()) & (column.abs() < _INT)
-        value = ibis.ifelse(whole, column, ibis.null(kind)).try_cast("int64").cast("string")
-        reason = _bad_if(~missing & ~whole, f"{name} is a number with a fraction")
-    elif kind.is_boolean():
-        value = ibis.ifelse(column, "true", "false")
+        reason = _bad_if(~missing & ~same, f"{name} is a number with a fraction")
     else:
         value = column.cast("string").nullif("")
     if required:
@@ -93,7 +93,8 @@ def time(column: Table, name: str) -> Parsed:
     kind = column.type()
     if kind.is_string():
         text = column.strip().nullif("")
-        numeric = _whole(text.try_cast("float64"), text.try_cast("int64"))
+        digits = ibis.ifelse(text.re_search(r"^[+-]?[0-9]+$"), text, _none())
+        numeric = ibis.coalesce(digits.try_cast("int64"), _floored(text.try_cast("float64")))
         dated = _seconds(text.try_cast(dt.Timestamp("UTC")).cast("timestamp"))
         value = ibis.coalesce(numeric, _plausible(dated))
         missing = text.isnull()
@@ -103,8 +104,9 @@ def time(column: Table, name: str) -> Parsed:
         elif kind.is_integer():
             value = column.try_cast("int64")
         else:
-            value = _whole(column.cast("float64"), ibis.null("int64"))
+            value = _floored(column.cast("float64"))
         missing = column.isnull()
+    value = ibis.ifelse(value.between(-_EXACT, _EXACT), value, ibis.null("int64"))
     reason = ibis.cases(
         (missing, f"{name} is missing"),
         (value.isnull(), f"{name} is no number of seconds and no date from 1900 to 2199"),
@@ -113,10 +115,10 @@ def time(column: Table, name: str) -> Parsed:
     return Parsed(value, reason)
 
 
-def _whole(value: Table, exact: Table) -> Table:
-    good = value.notnull() & ~value.isnan() & (value.abs() < 2.0**53)
-    floored = ibis.ifelse(good, value, ibis.null("float64")).floor().cast("int64")
-    return ibis.coalesce(exact, floored)
+def _floored(value: Table) -> Table:
+    """Down to whole numbers, null where there is none; engines differ in how a cast rounds."""
+    rounded = value.try_cast("int64")
+    return rounded - (rounded.cast("float64") > value).cast("int64")
 
 
 def _seconds(stamp: Table) -> Table:
@@ -143,8 +145,8 @@ def id_list(column: Table, name: str) -> Parsed:
 
 def parse_list(text: str | None) -> list[str]:
     """What ``id_list`` makes of a text."""
-    text = re.sub(_BRACKETS, "", (text or "").strip(" "))
-    text = re.sub(_QUOTES, "", re.sub(_BETWEEN, "|", text)).strip(" ")
+    text = re.sub(_BRACKETS, "", (text or "").strip(_SPACE))
+    text = re.sub(_QUOTES, "", re.sub(_BETWEEN, "|", text)).strip(_SPACE)
     return text.split("|") if text else []
 
 
