@@ -1,6 +1,6 @@
 """A small, real training loop on a store, that can be killed at any moment; and its naive rival."""
 
-import threading
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -152,8 +152,13 @@ def contents(root: Path) -> dict[str, bytes]:
     }
 
 
-def train_in_child(root: Path, writer: str, pipe: Any) -> None:
-    """Train, telling the parent through ``pipe`` what is about to happen."""
+def train_in_child(root: Path, writer: str, pipe: Any, halt: bool = False) -> None:
+    """Train, telling the parent through ``pipe`` what is about to happen; or ``halt`` there."""
     torch.set_num_threads(1)
-    assert threading.active_count() == 1
-    train(root, writer=writer, mark=pipe.send)
+
+    def mark(what: str) -> None:
+        pipe.send(what)
+        if halt:
+            signal.pause()
+
+    train(root, writer=writer, mark=mark)

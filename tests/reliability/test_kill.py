@@ -1,13 +1,9 @@
 """kill -9 at any moment: a checkpoint is always there, and the end is the same to the bit."""
 
 import json
-import multiprocessing
-import os
 import random
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -17,33 +13,7 @@ import pytest
 from isthmus.store import Store
 from isthmus.training import checkpoint
 from tests.reliability.every_line import kill_every_save
-from tests.reliability.small_loop import EPOCHS, contents, train, train_in_child
-
-_LAZY = ["torch._dynamo", "pandas"]  # what the first step of Adam and the first table import
-
-
-@pytest.fixture(scope="module")
-def context() -> ForkServerContext:
-    """Children of one process that has imported all: they start in 20 ms instead of seconds."""
-    found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["tests.reliability.every_line", *_LAZY])
-    return found
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """In memory where there is such a place: SIGKILL loses no page, so waiting for a disk is idle."""
-    if not os.access("/dev/shm", os.W_OK):
-        yield tmp_path_factory.mktemp("place")
-        return
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
-        yield Path(directory)
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(place: Path) -> dict[str, bytes]:
-    train(place / "uninterrupted")
-    return contents(place / "uninterrupted")
+from tests.reliability.small_loop import EPOCHS, contents, train_in_child
 
 
 class Killer:
