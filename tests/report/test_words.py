@@ -28,7 +28,7 @@ TINY = domain("D", None, Verdict.not_measurable)
 def test_the_headline_names_who_gains_and_who_is_hurt_and_by_how_much():
     assert words.headline(table(GAIN, HURT, SAME, TINY)) == (
         "Of 4 domains, 1 gains from sharing (A, +0.030 AUC), and 1 is hurt (B, −0.020 AUC). "
-        "Of the others, 1 shows no difference and 1 is too small to tell. "
+        "Of the others, 1 shows no difference and 1 has too little data to tell. "
         "Weighted by test rows, the gain is −0.0075 AUC."  # (0.03·100 - 0.02·300) / 400
     )
 

@@ -48,7 +48,12 @@ def _interval_plot(rows: list[DomainSharing], table: SharingTable, palette: Pale
     values = [{**_tooltip_values(row, table), **_bar(row.gain)} for row in rows]
     names = [row.domain for row in rows]
     present = [v for v in words.ORDER if any(row.verdict == v for row in rows)]
-    tooltip = [alt.Tooltip(f"{field}:N", title=title) for field, title in _tooltip_titles(table)]
+    tooltip = [
+        alt.Tooltip("rows:Q", title=title, format=",")
+        if field == "rows"
+        else alt.Tooltip(f"{field}:N", title=title)
+        for field, title in _tooltip_titles(table)
+    ]
     scale = alt.Scale(domain=present, range=[palette.verdicts[v] for v in present])
     shapes = alt.Scale(domain=present, range=[SHAPES[v] for v in present])
     base = alt.Chart(rows_of(values)).encode(
@@ -135,8 +140,8 @@ def _tooltip_values(row: DomainSharing, table: SharingTable) -> dict[str, Any]:
         else words.NONE,
         **models,
         "rows": row.rows,
-        "positives": row.positives,
-        "train": row.train_rows,
+        "positives": f"{row.positives:,}",
+        "train": f"{row.train_rows:,}",
         "p": words.p_value(row.p_adjusted),
         "detectable": words.number(row.detectable),
         "reason": row.reason or words.NONE,

@@ -11,7 +11,7 @@ MEANING: Final = {
     Verdict.gains: "better than its own model, by more than chance",
     Verdict.unchanged: "no difference, in a domain large enough to have shown one",
     Verdict.hurt: "worse than its own model, by more than chance",
-    Verdict.not_measurable: "too few rows to tell",
+    Verdict.not_measurable: "no difference seen, and too little data to have shown one",
 }
 MINUS: Final = "\N{MINUS SIGN}"
 NONE: Final = "\N{EN DASH}"
@@ -76,7 +76,7 @@ def headline(table: SharingTable) -> str:
     if same := table.counts.get(Verdict.unchanged, 0):
         silent.append(f"{same} {'shows' if same == 1 else 'show'} no difference")
     if small := table.counts.get(Verdict.not_measurable, 0):
-        silent.append(f"{small} {'is' if small == 1 else 'are'} too small to tell")
+        silent.append(f"{small} {'has' if small == 1 else 'have'} too little data to tell")
     decided = table.counts.get(Verdict.gains, 0) + table.counts.get(Verdict.hurt, 0)
     rest = f" {'Of the others, ' if decided else ''}{' and '.join(silent)}." if silent else ""
     return (
