@@ -82,6 +82,11 @@ class FeatureConfig(Frozen):
     positives: bool | None = True
     window: PositiveInt | None = None
 
+    @field_validator("positives", mode="before")
+    @classmethod
+    def _any_label(cls, value: object) -> object:
+        return None if value == "any" else value  # TOML has no null
+
     @property
     def source(self) -> str:
         """The raw column that the feature is read from."""

@@ -72,8 +72,18 @@ def _sweep(out: Path) -> None:
     """Remove what killed preparations of the same place left."""
     for orphan in out.parent.glob(f".{out.name}.*.partial"):
         owner = orphan.name.split(".")[-2]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+        if owner.isdigit() and not _alive(int(owner)):
             shutil.rmtree(orphan, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _sync(folder: Path) -> None:
