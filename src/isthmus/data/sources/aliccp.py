@@ -152,7 +152,7 @@ def _lines(con: Backend, folder: Path, name: str, columns: tuple[str, ...]) -> i
         quote="",
         escape="",
         auto_detect=False,
-        max_line_size=64 * 2**20,
+        max_line_size=8 * 2**20,
     )
 
 

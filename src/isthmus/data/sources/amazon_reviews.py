@@ -158,7 +158,7 @@ def _rows(
     con: Backend, keep: Keep, reviews: list[str], metadata: list[str], config: AmazonConfig
 ) -> ir.Table:
     """Labelled reviews with their items' attributes."""
-    lines = {"format": "newline_delimited", "maximum_object_size": 64 * 2**20}
+    lines = {"format": "newline_delimited"}
     rated = con.read_json(reviews, columns=_REVIEW, **lines).select(
         user_id=_.reviewerID, item_id=_.asin, rating=_.overall, time=_.unixReviewTime
     )

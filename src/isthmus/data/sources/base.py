@@ -14,6 +14,7 @@ from ibis.backends.duckdb import Backend
 from pydantic import ValidationError
 
 from isthmus.data.config import PrepareConfig
+from isthmus.data.engine import DEFAULT_MEMORY
 from isthmus.errors import ConfigError, DataError
 from isthmus.schema import Frozen
 
@@ -35,15 +36,14 @@ def source(function: _Function) -> _Function:
     return function
 
 
-def connect(out: Path, memory: str | None = None) -> Backend:
-    """An empty DuckDB that spills under ``out``; ``memory`` limits it, as in ``"4GB"``."""
+def connect(out: Path, memory: str | None = "4GB") -> Backend:
+    """An empty DuckDB that spills under ``out`` beyond ``memory`` (as in ``"4GB"``)."""
     out.mkdir(parents=True, exist_ok=True)
     settings: dict[str, Any] = {
         "temp_directory": str(out / ".spill"),
+        "memory_limit": memory or DEFAULT_MEMORY,
         "preserve_insertion_order": False,  # what is written is ordered where it matters
     }
-    if memory:
-        settings["memory_limit"] = memory
     return ibis.duckdb.connect(**settings)
 
 

@@ -123,7 +123,8 @@ def _build(con: Backend, keep: Keep, raw: Path | None, negatives: float, seed: i
         con.read_parquet(str(existing(folder / f"{name}.parquet", f"the package's table {name}")))
         for name in ("transactions", "promotions", "products", "demographics")
     )
-    bought = transactions.select(*_VISIT, "product_id").distinct().mutate(bought=1)
+    pair = [*_VISIT, "product_id"]
+    bought = transactions.select(*pair).distinct()
     promoted, _n = keep(_eligible(transactions, bought, promotions, products))
     visits = transactions.group_by(_VISIT).agg(timestamp=_.transaction_timestamp.min())
     visits = _random(visits, _VISIT, "visit", seed)
@@ -131,17 +132,20 @@ def _build(con: Backend, keep: Keep, raw: Path | None, negatives: float, seed: i
     promoted = promoted.join(drawn, "product_id")
     # The product of two independent uniform elements of the multiplicative group of a prime field is
     # uniform and pairwise independent: a sample of the 73 million pairs without a number for each.
-    pairs = visits.join(promoted, ["store_id", "week"]).left_join(bought, [*_VISIT, "product_id"])
-    kept = pairs.bought.notnull() | (
-        (pairs.visit_random * pairs.product_random) % _PRIME < int(negatives * _PRIME)
+    # Sampled before anything else is joined: the engine streams the pairs and holds none of them.
+    drawn = visits.join(promoted, ["store_id", "week"]).filter(
+        (_.visit_random * _.product_random) % _PRIME < int(negatives * _PRIME)
     )
-    rows = pairs.filter(kept).left_join(demographics, "household_id")
+    passed_by = drawn.anti_join(bought, pair).mutate(label=ibis.literal(0, "int8"))
+    taken = bought.join(visits, _VISIT).join(promoted, ["store_id", "week", "product_id"])
+    taken = taken.mutate(label=ibis.literal(1, "int8")).select(*passed_by.columns)
+    rows = ibis.union(taken, passed_by).left_join(demographics, "household_id")
     return rows.select(
         user_id=_.household_id.cast("int32"),
         item_id=_.product_id.cast("int32"),
         domain=_.product_category,
         timestamp=_.timestamp.epoch_seconds().cast("int64"),
-        label=_.bought.notnull().cast("int8"),
+        label=_.label,
         store_id=_.store_id.cast("int32"),
         week=_.week.cast("int8"),
         display_location=_.display_location,
@@ -159,10 +163,11 @@ def _eligible(
 ) -> ir.Table:
     """Promotions of products bought often enough, in categories with enough promoted purchases."""
     often = transactions.group_by("product_id").agg(n=_.count()).filter(_.n >= 25)
-    places = promotions.group_by("product_id", "store_id", "week").agg(
+    places = promotions.semi_join(often, "product_id").group_by("product_id", "store_id", "week")
+    places = places.agg(
         display_location=_.display_location.max(), mailer_location=_.mailer_location.max()
     )
-    promoted = places.semi_join(often, "product_id").join(products, "product_id")
+    promoted = places.join(products, "product_id")
     promoted = promoted.filter(_.product_category.notnull())
     purchases = bought.join(
         promoted.select("product_id", "store_id", "week", "product_category"),
