@@ -88,18 +88,27 @@ def test_k_core_is_a_fixed_point(seed, tmp_path):
     expected = k_core_by_hand(rows, 3)
     assert len(expected) < len(once)  # one pass, as published, is not enough here
     table = pa.table({"u": [r[0] for r in rows], "i": [r[1] for r in rows]})
-    with base.scratch(base.connect(tmp_path), tmp_path) as keep:
+    with base.connect(tmp_path) as con, base.scratch(con, tmp_path) as keep:
         kept = base.k_core(keep, ibis.memtable(table), 3, ("u", "i")).to_pyarrow()
     found = sorted(zip(kept["u"].to_pylist(), kept["i"].to_pylist(), strict=True))
     assert found == sorted(expected)
 
 
 def test_nothing_left_is_an_error_and_leaves_no_file(tmp_path):
-    con = base.connect(tmp_path)
     empty = ibis.memtable(pa.table({"a": pa.array([], pa.int64())}))
-    with pytest.raises(DataError, match="no row is left"):
+    with base.connect(tmp_path) as con, pytest.raises(DataError, match="no row is left"):
         base.write(con, empty, tmp_path / "x.parquet")
-    assert not list(tmp_path.glob("*x.parquet*"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_engine_cannot_read_is_one_line_and_leaves_nothing(tmp_path):
+    (tmp_path / "bad.json").write_text('{"reviewerID": "a", "asin": [\n')
+    out = tmp_path / "out"
+    with pytest.raises(DataError, match=r"^the engine stopped: [^\n]*$"):
+        SOURCES["amazon_reviews"](
+            out, reviews=[tmp_path / "bad.json"], metadata=[tmp_path / "bad.json"]
+        )
+    assert not list(out.iterdir())
 
 
 def test_missing_files_and_columns_are_named(tmp_path):

@@ -77,12 +77,11 @@ def aliccp(
     config = settings_of(AliccpConfig, settings, "aliccp")
     if (raw is None) == (table is None):
         raise DataError("aliccp: give either raw= (the folder of the files) or table= (joined CSV)")
-    con = connect(out, config.memory)
     file = out / "interactions.parquet"
-    if table is not None:
-        write(con, _published(con, Path(table)), file)
-    else:
-        with scratch(con, out) as keep:
+    with connect(out, config.memory) as con, scratch(con, out) as keep:
+        if table is not None:
+            write(con, _published(con, Path(table)), file)
+        else:
             tags = [_joined(con, Path(raw or ""), part, config.seed) for part in ("train", "test")]
             rows = _chosen(keep, ibis.union(*tags), config)
             write(con, rows, file, ("train_tag", "sample_id"))

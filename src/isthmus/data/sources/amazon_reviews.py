@@ -88,16 +88,15 @@ def amazon_reviews(
         ConfigError: an unknown or wrong setting.
     """
     config = settings_of(AmazonConfig, settings, "amazon_reviews")
-    con = connect(out, config.memory)
     file = out / "interactions.parquet"
-    if table is not None:
-        write(con, _published(con, Path(table)), file, ("time", "user_id", "item_id"))
-    else:
-        with scratch(con, out) as keep:
+    with connect(out, config.memory) as con, scratch(con, out) as keep:
+        if table is not None:
+            rows = _published(con, Path(table))
+        else:
             rows = _rows(
                 con, keep, _files(reviews, "reviews"), _files(metadata, "metadata"), config
             )
-            write(con, rows, file, ("time", "user_id", "item_id"))
+        write(con, rows, file, ("time", "user_id", "item_id"))
     return PrepareConfig(
         name="amazon_reviews",
         files=(str(file),),
@@ -158,8 +157,7 @@ def _rows(
     con: Backend, keep: Keep, reviews: list[str], metadata: list[str], config: AmazonConfig
 ) -> ir.Table:
     """Labelled reviews with their items' attributes."""
-    lines = {"format": "newline_delimited"}
-    rated = con.read_json(reviews, columns=_REVIEW, **lines).select(
+    rated = con.read_json(reviews, columns=_REVIEW, format="newline_delimited").select(
         user_id=_.reviewerID, item_id=_.asin, rating=_.overall, time=_.unixReviewTime
     )
     if config.first_day:
@@ -167,7 +165,7 @@ def _rows(
     if config.last_day:
         rated = rated.filter(_.time < _seconds(config.last_day) + _DAY)
     rated, _n = keep(rated.drop_null().distinct())  # the files list some reviews more than once
-    items = con.read_json(metadata, columns=_META, **lines)
+    items = con.read_json(metadata, columns=_META, format="newline_delimited")
     items, _n = keep(_items(items.semi_join(rated, items.asin == rated.item_id), config.domains))
     core = k_core(keep, rated.semi_join(items, "item_id"), config.core, ("user_id", "item_id"))
     mean = _.rating.mean().over(ibis.window(group_by="user_id"))

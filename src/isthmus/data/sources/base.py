@@ -14,7 +14,7 @@ from ibis.backends.duckdb import Backend
 from pydantic import ValidationError
 
 from isthmus.data.config import PrepareConfig
-from isthmus.data.engine import DEFAULT_MEMORY
+from isthmus.data.engine import DEFAULT_MEMORY, first_line
 from isthmus.errors import ConfigError, DataError
 from isthmus.schema import Frozen
 
@@ -36,15 +36,28 @@ def source(function: _Function) -> _Function:
     return function
 
 
-def connect(out: Path, memory: str | None = "4GB") -> Backend:
-    """An empty DuckDB that spills under ``out`` beyond ``memory`` (as in ``"4GB"``)."""
+@contextmanager
+def connect(out: Path, memory: str | None = None) -> Iterator[Backend]:
+    """An empty DuckDB that spills under ``out`` beyond ``memory`` (as in ``"4GB"``).
+
+    Raises:
+        DataError: the engine cannot read a file or a value; its own words in one line.
+    """
     out.mkdir(parents=True, exist_ok=True)
     settings: dict[str, Any] = {
-        "temp_directory": str(out / ".spill"),
         "memory_limit": memory or DEFAULT_MEMORY,
         "preserve_insertion_order": False,  # what is written is ordered where it matters
     }
-    return ibis.duckdb.connect(**settings)
+    with TemporaryDirectory(dir=out, prefix=".spill-") as spill:
+        con = ibis.duckdb.connect(temp_directory=spill, **settings)
+        try:
+            yield con
+        except Exception as error:
+            if type(error).__module__.startswith(("_duckdb", "duckdb")):
+                raise DataError(f"the engine stopped: {first_line(error)}") from None
+            raise
+        finally:
+            con.disconnect()
 
 
 def settings_of(kind: type[_Settings], settings: dict[str, object], where: str) -> _Settings:

@@ -75,8 +75,7 @@ def complete_journey(
     Raises:
         DataError: neither the package nor the files are there, or a column is missing.
     """
-    con = connect(out)
-    with scratch(con, out) as keep:
+    with connect(out) as con, scratch(con, out) as keep:
         rows = read_table(con, Path(table)) if table else _build(con, keep, raw, negatives, seed)
         _require(rows, table or "the built table")
         rows = rows.mutate(week_start=_WEEK_1 + (_.week.cast("int64") - 1) * _WEEK)

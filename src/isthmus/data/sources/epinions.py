@@ -62,8 +62,7 @@ def epinions(
     """
     if (raw is None) == (table is None):
         raise DataError("epinions: give either raw= (the published file) or table= (ready made)")
-    con = connect(out)
-    with scratch(con, out) as keep:
+    with connect(out) as con, scratch(con, out) as keep:
         if table:
             rows = read_table(con, Path(table))
             require_columns(rows, _KEPT, table)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from ibis.backends.duckdb import Backend
+
 from isthmus.data.config import Columns, FeatureConfig, PrepareConfig, Split
 from isthmus.data.sources.base import connect, read_table, require_columns, source, write
 
@@ -21,16 +23,8 @@ def synth_ctr(out: Path, *, table: Path) -> PrepareConfig:
     Raises:
         DataError: the table is not there or lacks a column.
     """
-    con = connect(out)
-    rows = read_table(con, Path(table))
-    columns = (*_USER, *_ITEM, *_CONTEXT, "domain", "label", "timestamp", "train_tag", "item_seq")
-    require_columns(rows, columns, table)
-    rows = rows.select(*columns)
-    rows = rows.mutate(
-        domain=rows.domain.cast("string"),
-        item_seq=rows.item_seq.cast("array<int64>").filter(lambda item: item > 0),
-    )
-    file = write(con, rows, out / "interactions.parquet", ("timestamp", "userid", "itemid"))
+    with connect(out) as con:
+        file = _write(con, Path(table), out / "interactions.parquet")
     roles = {**dict.fromkeys(_USER, "user"), **dict.fromkeys(_ITEM, "item")}
     ids = (
         FeatureConfig.model_validate({"name": name, "role": roles.get(name, "context")})
@@ -49,3 +43,15 @@ def synth_ctr(out: Path, *, table: Path) -> PrepareConfig:
         ),
         source="synthetic, seed 7: 25 domains in 5 planted clusters; Bayes test AUC .8496",
     )
+
+
+def _write(con: Backend, path: Path, file: Path) -> str:
+    rows = read_table(con, path)
+    columns = (*_USER, *_ITEM, *_CONTEXT, "domain", "label", "timestamp", "train_tag", "item_seq")
+    require_columns(rows, columns, path)
+    rows = rows.select(*columns)
+    rows = rows.mutate(
+        domain=rows.domain.cast("string"),
+        item_seq=rows.item_seq.cast("array<int64>").filter(lambda item: item > 0),
+    )
+    return write(con, rows, file, ("timestamp", "userid", "itemid"))
