@@ -55,7 +55,8 @@ class Engine:
     ) -> None:
         self._connection.disconnect()
         if isinstance(error, duckdb.Error):
-            raise DataError(f"the engine stopped: {first_line(error)}") from None
+            hint = "; give it more memory" if isinstance(error, duckdb.OutOfMemoryException) else ""
+            raise DataError(f"the engine stopped: {first_line(error)}{hint}") from None
 
     def parquet(self, files: Sequence[Path], *, numbered: bool = False) -> Table:
         """The rows of files of one schema, with columns ``FILE`` and ``ROW`` if ``numbered``."""

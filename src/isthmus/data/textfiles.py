@@ -6,8 +6,9 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -68,15 +69,17 @@ def stage_text(file: Path, columns: Sequence[str], out: Path) -> list[BadRow]:
 
 def _open(file: Path) -> IO[str]:
     """Text in which bytes that are not UTF-8 survive as surrogates, to be found later."""
-    how: dict[str, Any] = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
-    if file.suffix.lower() == ".gz":
-        return gzip.open(file, "rt", **how)
-    return file.open(**how)
+    return TextIOWrapper(_bytes(file), "utf-8-sig", "surrogateescape", newline="")
+
+
+def _bytes(file: Path) -> IO[bytes]:
+    compressed = file.suffix.lower() == ".gz"
+    return cast(IO[bytes], gzip.open(file)) if compressed else file.open("rb")
 
 
 def _check_start(file: Path) -> None:
     try:
-        with gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb") as stream:
+        with _bytes(file) as stream:
             start = stream.read(64)
     except (OSError, EOFError) as error:
         raise DataError(f"{file}: cannot be read: {error}") from None

@@ -153,9 +153,9 @@ class SplitWriter:
             self._take(int(code), part | {"row": number[chosen]})
 
     def _take(self, code: int, part: dict[str, NDArray[Any]]) -> None:
-        label = part["label"].astype(np.int64)
-        np.add.at(self._counts[code], (part["domain"], 0), 1)
-        np.add.at(self._counts[code], (part["domain"], 1), label)
+        domain, least = part["domain"], len(self._schema.domains) + 1
+        self._counts[code, :, 0] += np.bincount(domain, minlength=least)
+        self._counts[code, :, 1] += np.bincount(domain[part["label"] == 1], minlength=least)
         arrays = [pa.array(part[name], self._arrow.field(name).type) for name in _KEYS]
         for i, feature in enumerate(self._schema.features):
             names = [f"x{i}_{k}" for k in range(feature.length)]
