@@ -64,7 +64,7 @@ class ExpertLayer(nn.Module):
     def forward(self, x: Tensor, active_EB: Tensor | None = None) -> Tensor:
         if not self.training:
             weight_EIO, bias_E1O = self.folded()
-            return torch.relu_(self._product(x, weight_EIO) + bias_E1O)
+            return torch.relu_(self._product(x, weight_EIO, bias_E1O))
         h_EBO = self._product(x, self.weight)
         if active_EB is None:
             active_EB = h_EBO.new_ones(h_EBO.shape[:2])
@@ -79,11 +79,14 @@ class ExpertLayer(nn.Module):
         return self.weight * scale_E1O, self.shift - self.mean * scale_E1O
 
     @staticmethod
-    def _product(x: Tensor, weight_EIO: Tensor) -> Tensor:
+    def _product(x: Tensor, weight_EIO: Tensor, bias_E1O: Tensor | None = None) -> Tensor:
         if x.dim() == 3:
-            return torch.bmm(x, weight_EIO)
+            if bias_E1O is None:
+                return torch.bmm(x, weight_EIO)
+            return torch.baddbmm(bias_E1O, x, weight_EIO)
         experts, width, out = weight_EIO.shape  # one product for all experts
-        flat_BX = x @ weight_EIO.transpose(0, 1).reshape(width, experts * out)
+        flat_IX = weight_EIO.transpose(0, 1).reshape(width, experts * out)
+        flat_BX = x @ flat_IX if bias_E1O is None else torch.addmm(bias_E1O.flatten(), x, flat_IX)
         return flat_BX.view(len(x), experts, out).transpose(0, 1)
 
     @torch.no_grad()
