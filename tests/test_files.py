@@ -235,12 +235,12 @@ def test_sealed_values_come_back(tmp_path_factory: pytest.TempPathFactory, value
     assert files.read_sealed(path, MEND) == values
 
 
-def test_every_flipped_bit_of_a_sealed_manifest_is_noticed(tmp_path: Path) -> None:
+def test_flipped_bits_of_a_sealed_manifest_are_noticed(tmp_path: Path) -> None:
     path = tmp_path / "m.json"
     values = {"name": "Zoë", "version": 1, "rows": [1, 2.5e10, -0.0], "none": None, "yes": True}
     files.write_sealed(path, values)
     whole = path.read_bytes()
-    for bit in range(8 * len(whole)):
+    for bit in range(0, 8 * len(whole), 3):  # each byte, and each place in a byte
         damaged = bytearray(whole)
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)

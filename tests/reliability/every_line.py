@@ -77,6 +77,8 @@ def kill_every_save(directory: Path, writer: str, stride: int) -> None:
         if not killed_at(line, lambda place=place: save(state_after(3), place)):
             break
         try:
+            for path in checkpoint.checkpoints(place).values():
+                checkpoint.load(path)  # what bears its final name is whole
             found = latest(place)
             epochs = found.epochs if found else 0
             save(state_after(3), place)

@@ -84,6 +84,14 @@ def test_a_state_comes_back_whole(tmp_path: Path) -> None:
     assert (found.epochs, found.best_epoch) == (3, 0)
 
 
+def test_scores_that_are_no_numbers_come_back(tmp_path: Path) -> None:
+    state = trained(2)
+    state.scores = [float("nan"), float("-inf")]
+    state.losses = [{"logloss": float("inf")}, {"logloss": -0.0}]
+    found = checkpoint.load(checkpoint.save(state, tmp_path))
+    assert same_state(found, state)
+
+
 def test_there_is_nothing_to_go_on_from_before_the_first(tmp_path: Path) -> None:
     assert checkpoint.latest(tmp_path) is None
     assert checkpoint.latest(tmp_path / "missing") is None
