@@ -43,6 +43,11 @@ def test_every_command_of_the_readme_exists():
     from isthmus.cli import app
 
     known = set(get_command(app).commands)
-    named = {line.split()[1] for block in blocks("") for line in block.splitlines() if line.startswith("isthmus ")}
+    named = {
+        line.split()[1]
+        for block in blocks("")
+        for line in block.splitlines()
+        if line.startswith("isthmus ")
+    }
     assert named
     assert named <= known

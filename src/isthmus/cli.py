@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -23,7 +23,7 @@ app = typer.Typer(
 
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Where runs are kept.")]
 Overrides = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as train.lr=3e-4."),
 ]
 RUNS = Path("runs")
@@ -50,8 +50,9 @@ def prepare(
         str | None, typer.Option(help="A known raw data set; see `isthmus sources`.")
     ] = None,
     option: Annotated[
-        list[str], typer.Option("--option", metavar="KEY=VALUE", help="An option of the source.")
-    ] = [],
+        list[str] | None,
+        typer.Option("--option", metavar="KEY=VALUE", help="An option of the source."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The directory to make.")] = None,
     accept_leaks: Annotated[bool, typer.Option(help="Record leaks instead of refusing.")] = False,
 ) -> None:
@@ -68,7 +69,7 @@ def prepare(
     else:
         assert source is not None
         raw = (out or Path("prepared") / source).with_suffix(".raw")
-        wanted = sources.get(source)(raw, **_options(option))
+        wanted = sources.get(source)(raw, **_options(option or []))
     if accept_leaks:
         wanted = wanted.model_copy(update={"accept_leaks": True})
     made = make(wanted, out or Path("prepared") / wanted.name, reporter=reporter)
@@ -87,14 +88,14 @@ def sources() -> None:
 
 
 @app.command()
-def train(config: Path, override: Overrides = [], runs: RunsFolder = RUNS) -> None:
+def train(config: Path, override: Overrides = None, runs: RunsFolder = RUNS) -> None:
     """Train the run that CONFIG describes; the same command again resumes or finds it done."""
     from isthmus.config import read
     from isthmus.experiment import run
     from isthmus.report.terminal import print_metrics
     from isthmus.store import Store
 
-    kept = run(read(config, override), Store(runs), reporter=ConsoleReporter())
+    kept = run(read(config, override or ()), Store(runs), reporter=ConsoleReporter())
     print_metrics({kept.config["model"]: kept.metrics["test"]}, Console())
     typer.echo(f"run: {kept.path}")
 
@@ -112,7 +113,8 @@ def evaluate(
     print_metrics(found, Console())
     if domains:
         for name, metrics in found.items():
-            print_domains(name, metrics, Console())
+            typer.echo(f"{name}, {split} rows:")
+            print_domains(metrics, Console())
 
 
 @app.command()
@@ -120,7 +122,7 @@ def compare(
     candidate: Path,
     baseline: Path,
     split: Annotated[str, typer.Option(help="valid or test")] = "test",
-    method: Annotated[str, typer.Option(help="delong or bootstrap")] = "delong",
+    method: Annotated[Literal["delong", "bootstrap"], typer.Option()] = "delong",
 ) -> None:
     """Test two runs against each other on the same rows, domain by domain, Holm-corrected."""
     from isthmus.evaluation import Rules
@@ -128,14 +130,18 @@ def compare(
     from isthmus.report.terminal import print_comparison
 
     one, other = _open(candidate), _open(baseline)
-    found = test([one.predictions(split)], [other.predictions(split)], rules=Rules(method=method))
+    found = test(
+        [one.predictions(split)],
+        [other.predictions(split)],
+        rules=Rules(method=method, data=f"the {split} split of {one.data.name}"),
+    )
     print_comparison(found, Console(), names=(one.name, other.name))
 
 
 @app.command()
 def share(
     config: Path,
-    override: Overrides = [],
+    override: Overrides = None,
     runs: RunsFolder = RUNS,
     out: Annotated[Path | None, typer.Option(help="Where the report goes.")] = None,
 ) -> None:
@@ -144,7 +150,7 @@ def share(
     from isthmus.sharing import share as compute
     from isthmus.store import Store
 
-    data = compute(read(config, override), Store(runs), reporter=ConsoleReporter())
+    data = compute(read(config, override or ()), Store(runs), reporter=ConsoleReporter())
     _show_report(data, out or runs / "report.html")
 
 
@@ -153,10 +159,28 @@ def report(
     run: Path, out: Annotated[Path | None, typer.Option(help="Where the page goes.")] = None
 ) -> None:
     """Write the report of one run as a page that works offline."""
-    from isthmus.sharing import run_report
+    from isthmus.sharing import report_data
 
     kept = _open(run)
-    _show_report(run_report(kept), out or kept.report)
+    _show_report(report_data([kept]), out or kept.report)
+
+
+@app.command()
+def bench(
+    config: Annotated[Path, typer.Argument(help="TOML of models, seeds and data.")],
+    runs: RunsFolder = RUNS,
+    results: Annotated[Path | None, typer.Option(help="CSV with a row a finished run.")] = None,
+) -> None:
+    """Run every model with every seed (what has no row yet) and print the leaderboard."""
+    from isthmus.bench import bench as measure
+    from isthmus.bench import leaderboard, read
+    from isthmus.store import Store
+
+    wanted = read(config)
+    place = results or config.parent / "results" / f"{wanted.name}.csv"
+    rows = measure(wanted, Store(runs), place, reporter=ConsoleReporter())
+    typer.echo(leaderboard(rows))
+    typer.echo(f"rows: {place}")
 
 
 @app.command()
@@ -181,13 +205,13 @@ def models(name: Annotated[str | None, typer.Argument()] = None) -> None:
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("demo"),
-    override: Overrides = [],
+    override: Overrides = None,
 ) -> None:
     """Train on the bundled real data and say, domain by domain, what sharing gained or lost."""
     from isthmus.demo import demo as show
 
     reporter = ConsoleReporter()
-    data = show(out, overrides=override, reporter=reporter)
+    data = show(out, overrides=override or (), reporter=reporter)
     _show_report(data, out / "report.html")
 
 
@@ -199,7 +223,8 @@ def version() -> None:
 
 def _show_report(data: Any, page: Path) -> None:
     from isthmus.files import write_atomically
-    from isthmus.report import to_html, to_json, to_markdown, to_terminal
+    from isthmus.report import to_json, to_markdown, to_terminal
+    from isthmus.report.html import to_html
 
     to_terminal(data, Console())
     page.parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ Arms = dict[str, list[Run]]
 
 
 def share(
-    config: RunConfig, store: Store, *, rules: Rules = Rules(), reporter: Reporter = quiet
+    config: RunConfig, store: Store, *, rules: Rules | None = None, reporter: Reporter = quiet
 ) -> ReportData:
     """Train (or take) the joint, isolated and domain-blind models; say whom sharing helps or hurts."""
     arms = train_arms(config, store, reporter=reporter)
@@ -33,9 +33,10 @@ def share(
         predictions.get("shared"),
         train_rows=train_rows(prepared),
         names={part: title(runs[0]) for part, runs in arms.items()},
-        rules=rules,
+        rules=rules or Rules(data=f"the test split of {prepared.manifest.name}"),
     )
-    return report_data([runs[0] for runs in arms.values()], prepared, table)
+    first = [runs[0] for runs in arms.values()]
+    return report_data(first, table, source=prepared.manifest.source)
 
 
 def train_arms(config: RunConfig, store: Store, *, reporter: Reporter = quiet) -> Arms:
@@ -52,7 +53,7 @@ def train_arms(config: RunConfig, store: Store, *, reporter: Reporter = quiet) -
 
 
 def report_data(
-    runs: Sequence[Run], prepared: Prepared, table: SharingTable | None = None
+    runs: Sequence[Run], table: SharingTable | None = None, *, source: str = ""
 ) -> ReportData:
     """What the report of these runs shows; the first is the one whose masks are drawn."""
     first = runs[0]
@@ -62,7 +63,7 @@ def report_data(
             config=_as_text(first.config),
             data=first.data.name,
             provenance={
-                "data": prepared.manifest.source or "no source was given",
+                **({"source": source} if source else {}),
                 "data digest": first.data.digest,
                 "runs": ", ".join(one.name for one in runs),
                 "isthmus": __version__,

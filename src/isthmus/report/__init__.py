@@ -6,7 +6,13 @@ libraries and are therefore not imported here.
 
 from isthmus.report.data import CreatedFrom, Curves, Masks, ReportData
 from isthmus.report.markdown import comparison_to_markdown, to_json, to_markdown
-from isthmus.report.terminal import print_comparison, print_metrics, print_sharing, to_terminal
+from isthmus.report.terminal import (
+    print_comparison,
+    print_domains,
+    print_metrics,
+    print_sharing,
+    to_terminal,
+)
 
 __all__ = [
     "CreatedFrom",
@@ -15,6 +21,7 @@ __all__ = [
     "ReportData",
     "comparison_to_markdown",
     "print_comparison",
+    "print_domains",
     "print_metrics",
     "print_sharing",
     "to_json",

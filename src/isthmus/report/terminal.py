@@ -9,6 +9,7 @@ from rich.text import Text
 from isthmus.evaluation import (
     Comparison,
     DomainComparison,
+    DomainMetrics,
     DomainSharing,
     Interval,
     Metrics,
@@ -70,6 +71,23 @@ def print_metrics(metrics: Mapping[str, Metrics], console: Console) -> None:
     console.print()
     for line in undefined(metrics):
         say(console, line, style="dim")
+
+
+def print_domains(metrics: Metrics, console: Console) -> None:
+    """One row a domain, most rows first: the lower half of ``isthmus evaluate``."""
+    whole: list[Column[tuple[str, DomainMetrics]]] = [
+        Column("domain", lambda row: clean(row[0]), left=True),
+        Column("rows", lambda row: f"{row[1].rows:,}"),
+        Column("positives", lambda row: f"{row[1].positives:,}"),
+        Column("AUC [95 %]", lambda row: _whole(row[1].auc)),
+        Column("logloss", lambda row: words.number(row[1].logloss)),
+        Column("ECE", lambda row: words.number(row[1].ece)),
+        Column("calibration", lambda row: words.number(row[1].calibration_ratio, 2)),
+    ]
+    short = [column for column in whole if column.header not in ("positives", "logloss", "ECE")]
+    rows = sorted(metrics.by_domain.items(), key=lambda row: -row[1].rows)
+    print_table(console, [whole, short], rows)
+    console.print()
 
 
 def print_comparison(
