@@ -310,6 +310,15 @@ def test_a_second_trainer_is_told_who_the_first_is(store: Store) -> None:
         second.lock().__enter__()
 
 
+def test_who_gets_the_lock_late_sees_what_was_done_meanwhile(store: Store) -> None:
+    late = create(store)
+    finished(store)
+    assert not late.finished
+    with late.lock():
+        assert late.finished
+        assert late.metrics == METRICS
+
+
 def test_the_lock_sweeps_what_a_killed_writer_left(store: Store) -> None:
     run = create(store)
     orphans = [run.path / ".model.safetensors.0123abcd.tmp"]

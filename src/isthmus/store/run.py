@@ -96,10 +96,14 @@ class Run:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the only writer, and sweep away what a killed one left. LockedError names another."""
+        """Be the only writer, and sweep away what a killed one left. LockedError names another.
+
+        The manifest is read anew: ask ``finished`` inside, since another trainer may have been it.
+        """
         with locked(self.path):
             for directory in (self.path, self.path / "predictions", self.checkpoints):
                 sweep(directory)
+            self.manifest = read(self.path)
             yield
 
     def require(self, schema: Schema, data: DataRef | None = None) -> None:
