@@ -27,8 +27,8 @@ Bottom = Callable[[Impressions], tuple[Tensor, Tensor]]
 """Rows -> inputs of the first level [n_1, B, O] and what bypasses the hierarchy [B, n_L]."""
 
 
-STEPS_A_DOMAIN = 80
-"""Steps between searches for each domain: 2,000 at the paper's 25, so that their cost keeps its share."""
+STEPS_A_DOMAIN = 25
+"""Steps between searches for each domain, so that their share of the time stays as domains grow."""
 
 
 class SearchConfig(Frozen):
@@ -36,12 +36,12 @@ class SearchConfig(Frozen):
 
     enabled: bool = True
     warmup_steps: NonNegativeInt = 100
-    first: NonNegativeInt | None = None
+    first: NonNegativeInt = 0
     every: PositiveInt | None = None
     candidates: PositiveInt = 10
     updates: NonNegativeInt = 5
     scorings: PositiveInt = 5
-    batch_size: PositiveInt = 1024
+    batch_size: PositiveInt = 512
     lr: PositiveFloat = 1e-2
     start_density: PositiveFloat = Field(0.8, le=1)
     density: PositiveFloat | None = Field(0.6, le=1)
@@ -55,8 +55,7 @@ class SearchConfig(Frozen):
     def is_due(self, step: int, domains: int) -> bool:
         """Whether a search comes before this training step (the warm-up is not counted)."""
         every = self.every or STEPS_A_DOMAIN * domains
-        first = every if self.first is None else self.first
-        return self.enabled and step >= first and (step - first) % every == 0
+        return self.enabled and step >= self.first and (step - self.first) % every == 0
 
     def share_after(self, prunes: int) -> float:
         """Share of a level's edges kept after so many prunes, falling evenly to ``density``."""
@@ -200,7 +199,8 @@ def search_domain(
 ) -> tuple[masks.Mask, Tensor]:
     """The best of a domain's candidate masks ([S, T] a level), and every candidate's log loss [Z]."""
     present = [level[domain] for level in hierarchy.mask]
-    gates = [gate[domain].detach() for gate in hierarchy.gates(domain_DK)]
+    # Regrowth judges all edges alike; by the masked gates a pruned edge would never come back.
+    gates = [g[domain].detach() for g in hierarchy.gates(domain_DK, masked=not config.regrow)]
     start = candidates(present, gates, config, rng)
     keeps_present = config.incumbent and bool(hierarchy.searched)
     if keeps_present:

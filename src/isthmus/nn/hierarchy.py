@@ -65,15 +65,21 @@ class ExpertHierarchy(nn.Module):
         """Which experts each domain uses, by level: [D, n_level] Booleans."""
         return [a.expand(self.domains, -1) for a in masks.active(self.mask, self.sizes)]
 
-    def gates(self, domain_DK: Tensor) -> list[Tensor]:
+    def gates(self, domain_DK: Tensor, *, masked: bool = True) -> list[Tensor]:
         """What an expert takes of each one below, for every domain: [D, S, T] a level.
 
-        Softmax over the kept edges: columns of active experts sum to 1, all others are 0.
+        Softmax over the kept edges: columns of active experts sum to 1, all others are 0. With
+        ``masked=False`` over all edges: what a domain would take if its mask kept everything.
         """
         input_DX = torch.cat([domain_DK, self.groups(self.active()[0])], dim=1)
         return [
-            masked_gates(torch.einsum("dx,xst->dst", input_DX, weight) + bias, mask)
-            for weight, bias, mask in zip(self.gate_weight, self.gate_bias, self.mask, strict=True)
+            masked_gates(
+                torch.einsum("dx,xst->dst", input_DX, weight) + bias,
+                mask if masked else torch.ones_like(mask),
+            )
+            for weight, bias, mask in zip(
+                self.gate_weight, self.gate_bias, mask or self.mask, strict=True
+            )
         ]
 
     def groups(self, active_DS: Tensor) -> Tensor:
