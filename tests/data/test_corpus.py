@@ -273,6 +273,22 @@ def test_parquet_twins_of_a_column_are_refused(tmp_path: Path) -> None:
     assert "'item' is there 2 times" in message
 
 
+def test_text_that_is_no_utf8_in_parquet_is_named(tmp_path: Path) -> None:
+    buffers = pa.array([b"\xff\xfe"] * 400, pa.binary()).buffers()
+    write(raw(brand=pa.Array.from_buffers(pa.string(), 400, buffers)), tmp_path / "in.parquet")
+    message = refused(lambda: prepare(config(tmp_path / "in.parquet"), tmp_path / "out"))
+    assert "in.parquet" in message
+    assert "UTF8" in message
+
+
+def test_other_columns_may_have_any_name_but_the_engines(tmp_path: Path) -> None:
+    table = raw(filename=np.arange(400), Filename_2=np.arange(400))
+    prepare(config(write(table, tmp_path / "in.parquet")), tmp_path / "out")
+    write(raw(file_row_number=np.arange(400)), tmp_path / "in.parquet")
+    message = refused(lambda: prepare(config(tmp_path / "in.parquet"), tmp_path / "out"))
+    assert "column 'file_row_number' is the engine's own name" in message
+
+
 @pytest.mark.parametrize("kind", ["dictionary", "large", "narrow", "float", "bool label", "text"])
 def test_other_types_of_the_same_values_give_the_same_bytes(tmp_path: Path, kind: str) -> None:
     table = raw()

@@ -21,7 +21,7 @@ Table = Any
 EngineError = duckdb.Error
 """What the engine raises when it cannot go on."""
 
-FILE, ROW = "filename", "file_row_number"
+FILE, ROW = "isthmus_file", "file_row_number"
 """Columns that ``Engine.parquet`` adds when asked for numbered rows; rows count from 0."""
 
 DEFAULT_MEMORY = "2GB"
@@ -61,7 +61,7 @@ class Engine:
     def parquet(self, files: Sequence[Path], *, numbered: bool = False) -> Table:
         """The rows of files of one schema, with columns ``FILE`` and ``ROW`` if ``numbered``."""
         names = [str(file) for file in files]
-        extra = {"filename": True, "file_row_number": True} if numbered else {}
+        extra = {"filename": FILE, "file_row_number": True} if numbered else {}
         with _ibis_before_duckdb_2():
             return self._connection.read_parquet(names, **extra)
 

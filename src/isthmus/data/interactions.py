@@ -182,6 +182,8 @@ def _parquet_schema(file: Path, layout: Layout) -> pa.Schema:
         hint = "is empty" if not file.stat().st_size else f"is no whole Parquet file ({error})"
         raise DataError(f"{file}: {' '.join(hint.split())}") from None
     check_names(file, schema.names, layout.raw)
+    if ROW in (name.lower() for name in schema.names):
+        raise DataError(f"{file}: column {ROW!r} is the engine's own name; rename it")
     for column, use in layout.names:
         kind = schema.field(column).type
         if not fits(use, kind):

@@ -288,7 +288,7 @@ def unseen(shares: dict[str, dict[str, float]]) -> list[Finding]:
             feature=feature,
             message=(
                 f"feature {feature!r} is unknown in {share[split]:.0%} of the {split} rows and in "
-                f"{share['train']:.0%} of the training rows: its values do not last; it cannot help"
+                f"{share['train']:.0%} of the training rows: its values do not last, and it helps little"
             ),
         )
         for feature, share in shares.items()
