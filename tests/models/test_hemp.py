@@ -40,8 +40,7 @@ def search(model, config, fit, score, seed=0):
 def starts(model, config, seed=0):
     """The masks that the same search starts from."""
     present = [level[DOMAIN] for level in model.hierarchy.mask]
-    every = [torch.ones_like(level) for level in model.hierarchy.mask]
-    gates = model.hierarchy.gates(model.embed.domain.weight.detach(), every)
+    gates = model.hierarchy.gates(model.embed.domain.weight.detach(), masked=not config.regrow)
     gates = [g[DOMAIN].detach() for g in gates]
     start = candidates(present, gates, config, torch.Generator().manual_seed(seed))
     if config.incumbent and model.hierarchy.searched:
