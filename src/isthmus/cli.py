@@ -69,7 +69,8 @@ def prepare(
     else:
         assert source is not None
         raw = (out or Path("prepared") / source).with_suffix(".raw")
-        wanted = sources.get(source)(raw, **_options(option or []))
+        make_raw = sources.get(source)
+        wanted = make_raw(raw, **_options(option or [], make_raw))
     if accept_leaks:
         wanted = wanted.model_copy(update={"accept_leaks": True})
     made = make(wanted, out or Path("prepared") / wanted.name, reporter=reporter)
@@ -256,15 +257,20 @@ def _split(metrics: dict[str, Any], split: str) -> Any:
     return metrics[split]
 
 
-def _options(pairs: list[str]) -> dict[str, Any]:
-    """Options of a source: numbers as numbers, everything else as it is."""
+def _options(pairs: list[str], source: Callable[..., Any]) -> dict[str, Any]:
+    """Options of a source: numbers as numbers, paths as paths, everything else as it is."""
+    import inspect
     import tomllib
+
+    known = [name for name in inspect.signature(source).parameters if name != "out"]
 
     options: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals:
             raise ConfigError(f"--option {pair!r}: expected key=value")
+        if key not in known:
+            raise ConfigError(f"--option {key!r}: this source has {', '.join(known) or 'none'}")
         try:
             options[key] = tomllib.loads(f"v = {text}")["v"]
         except tomllib.TOMLDecodeError:
