@@ -77,9 +77,7 @@ class ExpertHierarchy(nn.Module):
                 torch.einsum("dx,xst->dst", input_DX, weight) + bias,
                 mask if masked else torch.ones_like(mask),
             )
-            for weight, bias, mask in zip(
-                self.gate_weight, self.gate_bias, mask or self.mask, strict=True
-            )
+            for weight, bias, mask in zip(self.gate_weight, self.gate_bias, self.mask, strict=True)
         ]
 
     def groups(self, active_DS: Tensor) -> Tensor:
