@@ -125,8 +125,8 @@ def _joined(con: Backend, folder: Path, part: str, seed: int) -> ir.Table:
     """The rows of one of the two parts, a column for each field, with their ``train_tag``."""
     rows = _lines(con, folder, f"sample_skeleton_{part}", _SKELETON)
     common = _lines(con, folder, f"common_features_{part}", ("common", "feature_num", "features"))
-    own = {name: _value(name) for name in _FIELDS if name not in _IN_COMMON}
-    shared = {name: _value(name) for name in _IN_COMMON}
+    own = {name: _value(rows.features, name) for name in _FIELDS if name not in _IN_COMMON}
+    shared = {name: _value(common.features, name) for name in _IN_COMMON}
     rows = rows.select(
         "common", sample_id=_.sample_id.cast("int64"), click=_.click, purchase=_.purchase, **own
     )
@@ -155,10 +155,15 @@ def _lines(con: Backend, folder: Path, name: str, columns: tuple[str, ...]) -> i
     )
 
 
-def _value(name: str) -> ir.StringValue:
-    """The field's last value: features are FIELD \\x02 VALUE \\x03 WEIGHT, split by \\x01."""
-    pattern = rf"^(?:.*\x01)?{_FIELDS[name]}\x02([^\x03]*)\x03"
-    return _.features.re_extract(pattern, 1).nullif("")
+def _value(features: ir.StringValue, name: str) -> ir.StringValue:
+    """The field's last value: features are FIELD \\x02 VALUE \\x03 WEIGHT, split by \\x01.
+
+    By plain search: a regular expression with a group takes hours for the lines of the real files.
+    """
+    pieces = (ibis.literal("\x01") + features).split(f"\x01{_FIELDS[name]}\x02")
+    last = pieces[pieces.length() - 1]
+    found = (pieces.length() > 1) & (last.find("\x03") > 0)
+    return ibis.ifelse(found, last.substr(0, last.find("\x03")), ibis.null("string"))
 
 
 def _half(seed: int) -> ir.IntegerValue:
