@@ -13,7 +13,7 @@ from isthmus.errors import ConfigError, DataError
 
 def generator(seed: int, *purpose: int) -> torch.Generator:
     """A source of randomness that depends on the seed and the purpose alone."""
-    state = np.random.SeedSequence((seed, *purpose)).generate_state(1, np.uint64)[0]
+    state = np.random.SeedSequence(seed, spawn_key=purpose).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
