@@ -41,6 +41,8 @@ def run(config: RunConfig, store: Store, *, reporter: Reporter = quiet) -> Run:
         reporter.note(f"{name}: finished before, in {kept.path}")
         return kept
     with kept.lock():
+        if kept.finished:  # by another process, while this one waited
+            return kept
         train = _train_isolated if config.scope == "isolated" else _train_joint
         model, state = train(config, prepared, kept, reporter)
         metrics = {}

@@ -75,5 +75,5 @@ class DomainRanker(Ranker):
         known = self.get_buffer(f"ids_{table}")
         if not len(known):
             return torch.zeros_like(ids_B)
-        place_B = torch.searchsorted(known, ids_B).clamp(max=len(known) - 1)
+        place_B = torch.searchsorted(known, ids_B.contiguous()).clamp(max=len(known) - 1)
         return torch.where(known[place_B] == ids_B, place_B + 1, 0)

@@ -12,8 +12,10 @@ import torch
 from isthmus.batch import Impressions
 from isthmus.data.feed import Feed, generator
 from isthmus.data.prepared import Prepared
+from isthmus.errors import IntegrityError
 from isthmus.evaluation.metrics import logloss
 from isthmus.evaluation.ranking import Ranked
+from isthmus.files import remove
 from isthmus.inference import probabilities
 from isthmus.models import ModelConfig, Ranker, get
 from isthmus.models.base import Model
@@ -84,7 +86,7 @@ def _trained(job: IsolatedJob, domains: list[int], workers: int) -> Iterable[int
 
 def _train_domain(job: IsolatedJob, domain: int) -> int:
     place = _place(job, domain)
-    if checkpoint.latest(place) is not None:
+    if _is_trained(place):
         return domain
     schema, train, valid = _rows(job.data)
     rows, held = _of(train, domain), _of(valid, domain)
@@ -94,6 +96,15 @@ def _train_domain(job: IsolatedJob, domain: int) -> int:
     feed = Feed(own, batch_size=job.train.batch_size, seed=job.seed, valid=held)
     checkpoint.save(fit(part.ranker, feed, partial(_score, rows=held), job.train), place)
     return domain
+
+
+def _is_trained(place: Path) -> bool:
+    """Whether a domain's model is there; a damaged one is thrown away, and trained again."""
+    try:
+        return checkpoint.latest(place) is not None
+    except IntegrityError:
+        remove(place)
+        return False
 
 
 @cache
