@@ -1,5 +1,6 @@
 """The command line: one short function a command. It names no model, and grows with none."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,9 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 from rich.table import Table
+
+# Before torch is loaded: threads that wait by spinning make a busy machine many times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from isthmus import __version__
 from isthmus.errors import ConfigError, IsthmusError

@@ -306,7 +306,7 @@ def read_sealed(path: Path | str, mend: str) -> dict[str, Any]:
         whole = False
     if not whole:
         raise _broken(path, "its content does not have the SHA-256 that it states", mend)
-    return values  # type: ignore[no-any-return]
+    return values
 
 
 # --- locking -------------------------------------------------------------------------------------
