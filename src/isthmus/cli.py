@@ -266,14 +266,16 @@ def _options(pairs: list[str], source: Callable[..., Any]) -> dict[str, Any]:
     import inspect
     import tomllib
 
-    known = [name for name in inspect.signature(source).parameters if name != "out"]
+    parameters = inspect.signature(source).parameters
+    known = [name for name in parameters if name != "out"]
+    takes_more = any(p.kind is p.VAR_KEYWORD for p in parameters.values())  # it checks them itself
 
     options: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals:
             raise ConfigError(f"--option {pair!r}: expected key=value")
-        if key not in known:
+        if key not in known and not takes_more:
             raise ConfigError(f"--option {key!r}: this source has {', '.join(known) or 'none'}")
         try:
             options[key] = tomllib.loads(f"v = {text}")["v"]

@@ -2,13 +2,21 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PositiveInt, model_validator
 
 
 class Frozen(BaseModel):
     """A value object: immutable, and strict about unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _false_is_none(value: object) -> object:
+    return None if value is False else value
+
+
+Absent = BeforeValidator(_false_is_none)
+"""For a setting that may be None: TOML has no null, so ``false`` says it there."""
 
 
 class Feature(Frozen):

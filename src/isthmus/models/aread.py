@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from isthmus.errors import ConfigError
 from isthmus.models.base import Losses, ModelConfig, Ranker, register
 from isthmus.models.hemp import Draws, SearchConfig, mean_probability_logit, search_domain
 from isthmus.nn import CrossNetwork, ExpertHierarchy, Experts, RowEmbedding, masks
-from isthmus.schema import Schema
+from isthmus.schema import Absent, Schema
 
 
 @register("aread", paper="https://arxiv.org/abs/2412.11905")
@@ -35,7 +36,7 @@ class AREAD(Ranker):
         cross_layers: NonNegativeInt = 3
         wide: bool = True
         search: SearchConfig = SearchConfig()
-        augment: AugmentConfig | None = AugmentConfig()
+        augment: Annotated[AugmentConfig | None, Absent] = AugmentConfig()
         augment_weight: NonNegativeFloat = 0.0
         item: str | None = None
 

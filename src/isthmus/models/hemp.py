@@ -10,7 +10,7 @@ I and O an expert layer's input and output width.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from isthmus.batch import Impressions
 from isthmus.nn import ExpertHierarchy, masks
 from isthmus.nn.hierarchy import masked_gates
 from isthmus.optim import update
-from isthmus.schema import Frozen
+from isthmus.schema import Absent, Frozen
 
 Bottom = Callable[[Impressions], tuple[Tensor, Tensor]]
 """Rows -> inputs of the first level [n_1, B, O] and what bypasses the hierarchy [B, n_L]."""
@@ -44,7 +44,7 @@ class SearchConfig(Frozen):
     batch_size: PositiveInt = 512
     lr: PositiveFloat = 1e-2
     start_density: PositiveFloat = Field(0.8, le=1)
-    density: PositiveFloat | None = Field(0.6, le=1)
+    density: Annotated[Annotated[PositiveFloat, Field(le=1)] | None, Absent] = 0.6
     flips: NonNegativeFloat = 0.2
     prune: PositiveFloat = Field(0.05, lt=1)
     incumbent: bool = True

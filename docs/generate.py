@@ -1,0 +1,86 @@
+"""Writes the pages that follow from code and committed results. A test says when they are stale.
+
+Run: python docs/generate.py
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from typer.main import get_command
+
+from isthmus import models
+from isthmus.bench import leaderboard, read_rows
+from isthmus.cli import app
+from isthmus.report import ReportData
+from isthmus.report.markdown import sharing_table
+
+HERE = Path(__file__).parent
+RESULTS = HERE.parent / "benchmarks" / "results"
+NOTE = "<!-- made by docs/generate.py; do not edit -->\n\n"
+
+
+def cli() -> str:
+    """Every command with its arguments and options."""
+    lines = ["# Command line\n", "What a user can mend is one line on standard error, exit code 2.\n"]
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        lines += [f"## isthmus {name}\n", f"{command.help}\n"]
+        rows = [_parameter(p) for p in command.params if p.name != "help"]
+        if rows:
+            lines += ["| | default | |", "|---|---|---|", *rows, ""]
+    return NOTE + "\n".join(lines)
+
+
+def _parameter(parameter: Any) -> str:
+    what = " ".join(f"`{opt}`" for opt in parameter.opts if opt.startswith("-"))
+    what = what or f"`{(parameter.metavar or parameter.name).upper()}`"
+    default = "" if parameter.default in (None, ()) else f"`{parameter.default}`"
+    if parameter.required:
+        default = "required"
+    return f"| {what} | {default} | {getattr(parameter, 'help', '') or ''} |"
+
+
+def model_pages() -> str:
+    """Every model with its paper and settings."""
+    lines = ["# Models\n", "`isthmus models` prints the same.\n"]
+    for name in models.names():
+        kind = models.get(name)
+        first = (kind.__doc__ or "").strip().splitlines()[0]
+        lines += [f"## {name}\n", f"{first} [Paper]({kind.paper})\n"]
+        lines += ["| setting | default |", "|---|---|"]
+        for key, value in _flat(kind.Config().model_dump()):
+            lines.append(f"| `settings.{key}` | `{value!r}` |")
+        lines.append("")
+    return NOTE + "\n".join(lines)
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        nested = isinstance(value, dict)
+        pairs += _flat(value, f"{prefix}{key}.") if nested else [(f"{prefix}{key}", value)]
+    return pairs
+
+
+def results() -> str:
+    """The hand-written frame of results, its marked places filled from benchmarks/results."""
+    text = (HERE / "results.template").read_text(encoding="utf-8")
+    return NOTE + re.sub(r"\{\{(\w+) ([\w.]+)\}\}", lambda m: FILL[m[1]](m[2]), text)
+
+
+def _leaderboard(name: str) -> str:
+    return leaderboard(read_rows(RESULTS / f"{name}.csv"))
+
+
+def _sharing(name: str) -> str:
+    data = ReportData.model_validate_json((RESULTS / f"{name}.report.json").read_text("utf-8"))
+    assert data.sharing is not None
+    return sharing_table(data.sharing)
+
+
+FILL = {"leaderboard": _leaderboard, "sharing": _sharing}
+PAGES = {"cli.md": cli, "models.md": model_pages, "results.md": results}
+
+if __name__ == "__main__":
+    for page, make in PAGES.items():
+        (HERE / page).write_text(make(), encoding="utf-8")
