@@ -4,7 +4,6 @@ import csv
 import io
 import multiprocessing
 import time
-import tomllib
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from isthmus.files import write_atomically
 from isthmus.progress import Reporter, quiet
 from isthmus.schema import Frozen
 from isthmus.store import Run, Store
+from isthmus.toml import read_toml, told
 
 METRICS = ("auc", "domain_auc", "macro_auc", "major5", "minor10", "minor5", "worst_auc")
 COLUMNS = (
@@ -80,15 +80,12 @@ class BenchConfig(Frozen):
 
 def read(path: Path) -> BenchConfig:
     """Read a benchmark from TOML; a relative ``data`` counts from the place of the TOML."""
+    values = read_toml(path, "a benchmark")
+    values["data"] = str(path.parent / str(values.get("data", "")))
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-        values["data"] = str(path.parent / str(values.get("data", "")))
         bench = BenchConfig.model_validate(values)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; give the TOML of a benchmark") from None
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
-        first = str(error).splitlines()
-        raise ConfigError(f"{path}: {' '.join(line.strip() for line in first[:3])}") from None
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {told(error)}") from None
     for entry in bench.entries:
         bench.config(entry, bench.seeds[0])
     return bench

@@ -11,6 +11,7 @@ from isthmus import models
 from isthmus.errors import ConfigError
 from isthmus.models import ModelConfig
 from isthmus.schema import Frozen
+from isthmus.toml import read_toml, told
 from isthmus.training.fit import TrainConfig
 
 Scope = Literal["joint", "isolated"]
@@ -60,7 +61,7 @@ class RunConfig(Frozen):
         except ValidationError as error:
             known = ", ".join(cls.Config.model_fields)
             raise ConfigError(
-                f"settings of {self.model!r}: {_told(error)}; it has: {known}"
+                f"settings of {self.model!r}: {told(error)}; it has: {known}"
             ) from None
 
     def identity(self) -> dict[str, Any]:
@@ -100,12 +101,7 @@ def read(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
     Raises:
         ConfigError: no such file, no TOML, or an unknown, missing or contradictory key.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; give the TOML of a run") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML ({error})") from None
+    values = read_toml(path, "a run")
     if isinstance(values.get("data"), str):
         values["data"] = str(path.parent / values["data"])
     for override in overrides:
@@ -118,7 +114,7 @@ def checked(values: Mapping[str, Any], where: str) -> RunConfig:
     try:
         run = RunConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_told(error)}") from None
+        raise ConfigError(f"{where}: {told(error)}") from None
     run.model_settings()
     return run
 
@@ -137,15 +133,3 @@ def _set(values: dict[str, Any], override: str) -> None:
         place[last] = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         place[last] = text.strip()  # a bare word is a string
-
-
-def _told(error: ValidationError) -> str:
-    """The first finding of pydantic in one line: the key, what was found, what was expected."""
-    first = error.errors()[0]
-    key = ".".join(map(str, first["loc"]))
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{more}"
-    text = str(first["msg"]).removeprefix("Value error, ")
-    found = "" if first["type"] in ("missing", "value_error") else f", found {first['input']!r}"
-    return f"{key or 'it'}: {text}{found}{more}"

@@ -60,7 +60,7 @@ def test_split_values_may_be_numbers(tmp_path: Path) -> None:
 
 
 BAD = {
-    "unknown key": ('name = "shop"', 'name = "shop"\nnmae = 1', "nmae: Extra inputs"),
+    "unknown key": ('name = "shop"', 'name = "shop"\nnmae = 1', "unknown key 'nmae'"),
     "missing key": ('user = "u"', "", r"columns\.user: Field required"),
     "no TOML": ("[columns]", "[columns", "not valid TOML"),
     "fractions": ('by = "time"', "fractions = [0.5, 0.1, 0.1]", "must be non-negative, sum to 1"),

@@ -151,7 +151,7 @@ def test_wrong_calls_are_named(raw, tmp_path):
         aliccp(tmp_path / "o", raw=tmp_path / "nowhere")
     with pytest.raises(DataError, match="no domain has 75 users and items with at least 15 rows"):
         aliccp(tmp_path / "o", raw=folder)
-    with pytest.raises(ConfigError, match="aliccp: thresh: Extra"):
+    with pytest.raises(ConfigError, match="aliccp: unknown key 'thresh'"):
         aliccp(tmp_path / "o", raw=folder, thresh=3)
 
 

@@ -135,7 +135,7 @@ def test_the_truth_is_no_column(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"domain": 3}, "domain: Extra inputs"),
+        ({"domain": 3}, "unknown key 'domain'"),
         ({"domains": 4, "clusters": 5}, "4 domains cannot hold 5 clusters"),
         ({"rows": 0}, "rows: "),
         ({"clusters": 17, "domains": 40}, "clusters: "),

@@ -1,6 +1,5 @@
 """What ``isthmus prepare`` is asked to do: where the rows lie and what their columns mean."""
 
-import tomllib
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +14,7 @@ from pydantic import (
 
 from isthmus.errors import ConfigError
 from isthmus.schema import Frozen
+from isthmus.toml import read_toml, told
 
 RESERVED = ("row", "time", "user", "domain", "label")
 """Column names of a prepared split, which no feature may take."""
@@ -182,12 +182,7 @@ def read_config(path: Path) -> PrepareConfig:
     Raises:
         ConfigError: no such file, no TOML, or an unknown, missing or contradictory key.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; give the TOML of a preparation") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML ({error})") from None
+    values = read_toml(path, "a preparation")
     if isinstance(values.get("files"), str):
         values["files"] = [values["files"]]
     if isinstance(values.get("files"), list):
@@ -204,7 +199,4 @@ def checked_config(values: dict[str, object], where: str) -> PrepareConfig:
     try:
         return PrepareConfig.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "it"
-        text = str(first["msg"]).removeprefix("Value error, ")
-        raise ConfigError(f"{where}: {key}: {text}") from None
+        raise ConfigError(f"{where}: {told(error)}") from None

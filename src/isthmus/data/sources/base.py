@@ -17,6 +17,7 @@ from isthmus.data.config import PrepareConfig
 from isthmus.data.engine import DEFAULT_MEMORY, first_line
 from isthmus.errors import ConfigError, DataError
 from isthmus.schema import Frozen
+from isthmus.toml import told
 
 Source = Callable[..., PrepareConfig]
 Keep = Callable[[ir.Table], tuple[ir.Table, int]]
@@ -69,12 +70,8 @@ def settings_of(kind: type[_Settings], settings: dict[str, object], where: str) 
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "settings"
-        text = str(first["msg"]).removeprefix("Value error, ")
-        raise ConfigError(
-            f"{where}: {key}: {text}; known: {', '.join(kind.model_fields)}"
-        ) from None
+        known = ", ".join(kind.model_fields)
+        raise ConfigError(f"{where}: {told(error)}; known: {known}") from None
 
 
 def existing(path: Path, what: str) -> Path:
