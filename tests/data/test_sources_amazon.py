@@ -162,7 +162,7 @@ def test_wrong_calls_are_named(raw, tmp_path):
         amazon_reviews(tmp_path / "o", reviews=[tmp_path / "none*.json"], metadata=[])
     with pytest.raises(DataError, match="no reviews given"):
         amazon_reviews(tmp_path / "o")
-    with pytest.raises(ConfigError, match=r"amazon_reviews: cores: Extra.*known: first_day"):
+    with pytest.raises(ConfigError, match=r"amazon_reviews: unknown key 'cores'.*known: first_day"):
         prepared(raw, cores=3)
     with pytest.raises(DataError, match="no row is left"):
         prepared(raw, core=1000)
