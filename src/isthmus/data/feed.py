@@ -64,7 +64,7 @@ class EpochFeed:
         self.feed, self.number, self.domains = feed, number, feed.domains
         self.train = feed.splits["train"]
         self.rng = generator(feed.seed, number)
-        self.current: Any = None  # the batch handed out last, to name the culprit of a bad step
+        self.current: Any = None  # the last batch to train on, to name the culprit of a bad step
 
     @property
     def num_batches(self) -> int:
@@ -74,14 +74,17 @@ class EpochFeed:
     def shuffled(self) -> Iterator[Any]:
         """Each training row once."""
         for batch in self._cut(self.train, self._permuted(torch.arange(len(self.train)))):
-            yield self._with_hidden_domains(batch)
+            self.current = self._with_hidden_domains(batch)
+            yield self.current
 
     def domain(
         self, domain: int, *, split: str = "train", batch_size: int | None = None
     ) -> Iterator[Any]:
         """Each row of one domain once, in a new order at every call."""
         index = self._permuted(self.feed.rows_of(domain, split))
-        yield from self._cut(self.feed.splits[split], index, batch_size)
+        for batch in self._cut(self.feed.splits[split], index, batch_size):
+            self.current = batch
+            yield batch
 
     def round_robin(self) -> Iterator[Any]:
         """One batch of each domain in turn, again and again; a domain used up starts anew."""
@@ -100,7 +103,7 @@ class EpochFeed:
         """Batches of a domain without end, each row once before any comes again.
 
         A domain with fewer rows than ``size`` gives all of them each time. The rows of ``extra``
-        that are of this domain join its own.
+        that are of this domain join its own. Such batches are no step's: ``current`` stays.
         """
         rows = self.feed.splits[split][self.feed.rows_of(domain, split)]
         if extra is not None:
@@ -117,8 +120,7 @@ class EpochFeed:
 
     def _cut(self, rows: Any, index: Tensor, batch_size: int | None = None) -> Iterator[Any]:
         for part in index.split(batch_size or self.feed.batch_size):
-            self.current = rows[part].to(self.feed.device)
-            yield self.current
+            yield rows[part].to(self.feed.device)
 
     def _with_hidden_domains(self, batch: Any) -> Any:
         if not self.feed.unknown_share:
