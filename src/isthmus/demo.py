@@ -19,13 +19,13 @@ model = "aread"
 seed = 0
 
 [train]
-lr = 1e-3
-batch_size = 512
-max_epochs = 6
+lr = 2e-3
+batch_size = 1024
+max_epochs = 5
 
 [settings.search]
-every = 300
-batch_size = 512
+every = 200
+batch_size = 256
 """
 
 
