@@ -19,7 +19,7 @@ model = "aread"
 seed = 0
 
 [train]
-lr = 2e-3
+lr = 1e-3
 batch_size = 1024
 max_epochs = 5
 
