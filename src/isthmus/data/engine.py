@@ -46,6 +46,8 @@ class Engine:
         )
         self._connection.raw_sql("SET TimeZone = 'UTC'")
         self._connection.raw_sql("SET enable_progress_bar = false")
+        # A file that is written anew under its name must be read anew.
+        self._connection.raw_sql("SET enable_external_file_cache = false")
 
     def __enter__(self) -> Self:
         return self
