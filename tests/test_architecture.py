@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "isthmus"
 # Lowest first; a module may import its own layer and those below, and evaluation from training on.
 # A row beside it: evaluation and report rest on schema and errors alone.
 LAYERS = [
-    {"schema", "errors", "progress", "files"},
+    {"schema", "errors", "progress", "files", "toml"},
     {"batch"},
     {"data", "nn", "optim"},
     {"models", "testing"},
@@ -20,7 +20,7 @@ LAYERS = [
 ]
 # The store reads and writes tables; tensors it hands to training, when it is asked for some.
 BESIDE = {"evaluation": set(), "report": {"evaluation"}, "store": {"evaluation", "training"}}
-BASE = {"schema", "errors", "progress", "files"}
+BASE = {"schema", "errors", "progress", "files", "toml"}
 WITHOUT_TORCH = (
     "evaluation",
     "report",
