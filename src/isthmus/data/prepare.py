@@ -34,7 +34,7 @@ class _Rows:
     times: Table | None
 
 
-def prepare(config: PrepareConfig, out: Path, *, reporter: Reporter = quiet) -> Prepared:
+def prepare(config: PrepareConfig, out: Path | str, *, reporter: Reporter = quiet) -> Prepared:
     """Make the directory ``out`` from raw files.
 
     The same rows give the same bytes, whatever their order in whatever files.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ class AREAD(Ranker):
         expert_hidden: tuple[tuple[PositiveInt, ...], ...] | None = None
         cross_layers: NonNegativeInt = 3
         wide: bool = True
+        loss: Literal["bagging", "mean"] = "bagging"
         search: SearchConfig = SearchConfig()
         augment: Annotated[AugmentConfig | None, Absent] = AugmentConfig()
         augment_weight: NonNegativeFloat = 0.0
@@ -102,7 +103,7 @@ class AREAD(Ranker):
 
     def losses(self, batch: Impressions) -> Losses:
         """Bagging: every used head is fitted by itself. Before the first search: their mean."""
-        if not self.hierarchy.searched:
+        if self.config.loss == "mean" or not self.hierarchy.searched:
             return super().losses(batch)
         logit_BT = self.head_logits(batch)
         used_BT = self.used_heads(batch.domain).to(logit_BT.dtype)

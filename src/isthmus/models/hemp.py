@@ -51,6 +51,7 @@ class SearchConfig(Frozen):
     regrow: bool = True
     paired: bool = True
     score_on: Literal["valid", "train"] = "valid"
+    rank_heads: bool = False
 
     def is_due(self, step: int, domains: int) -> bool:
         """Whether a search comes before this training step (the warm-up is not counted)."""
@@ -124,20 +125,26 @@ class StackedHead(nn.Module):
                 layer += 1
         return (h_ZSBO @ self.head[..., None])[..., 0] + bypass_BT.T
 
-    def bagging(self, batch: Impressions, bottom: Bottom) -> Tensor:
-        """Each candidate's bagging loss, as in training: [Z]."""
+    def head_losses(self, batch: Impressions, bottom: Bottom) -> Tensor:
+        """Each head's log loss, those that its candidate does not use too: [Z, T]."""
         logit_ZTB = self(*bottom(batch))
-        each_ZT = F.binary_cross_entropy_with_logits(
-            logit_ZTB, batch.label.expand_as(logit_ZTB), reduction="none"
-        ).mean(2)
-        used_ZT = self.mask[-1].any(1).to(each_ZT.dtype)
-        return (each_ZT * used_ZT).sum(1) / used_ZT.sum(1)
+        label = batch.label.expand_as(logit_ZTB)
+        return F.binary_cross_entropy_with_logits(logit_ZTB, label, reduction="none").mean(2)
+
+    def bagging(self, head_loss_ZT: Tensor) -> Tensor:
+        """Each candidate's bagging loss, as in training: [Z]."""
+        used_ZT = self.used_heads().to(head_loss_ZT.dtype)
+        return (head_loss_ZT * used_ZT).sum(1) / used_ZT.sum(1)
+
+    def used_heads(self) -> Tensor:
+        """Which heads each candidate uses: [Z, T] Booleans."""
+        return self.mask[-1].any(1)
 
     @torch.no_grad()
     def logloss(self, batch: Impressions, bottom: Bottom) -> Tensor:
         """Each candidate's log loss as it would serve, by the mean of its heads: [Z], summed over rows."""
         logit_ZTB = self(*bottom(batch))
-        used_ZT = self.mask[-1].any(1)
+        used_ZT = self.used_heads()
         logit_ZB = mean_probability_logit(logit_ZTB, used_ZT[..., None], dim=1)
         return F.binary_cross_entropy_with_logits(
             logit_ZB, batch.label.expand_as(logit_ZB), reduction="none"
@@ -225,14 +232,28 @@ def _fit_and_prune(
 ) -> None:
     optimizer = torch.optim.Adam(head.parameters(), config.lr, betas=(0.9, 0.99), fused=True)
     for step in range(1, config.updates + 1):
-        update(optimizer, {"candidates": head.bagging(next(batches), bottom).sum()})
+        loss_ZT = head.head_losses(next(batches), bottom)
+        update(optimizer, {"candidates": head.bagging(loss_ZT).sum()})
         with torch.no_grad():
-            weight = masks.importance(head.gates())
+            gates = head.gates()
+            weight = masks.importance(gates)
+            if config.rank_heads:
+                merit_ZT = _merit(loss_ZT.detach(), head.used_heads())
+                weight = masks.weighed_from_above(weight, gates, merit_ZT)
             pruned = masks.keep_strongest(head.mask, weight, config.share_after(step))
         if keep_first:
             for level, before in zip(pruned, head.mask, strict=True):
                 level[0] = before[0]
         head.mask = pruned
+
+
+def _merit(loss_ZT: Tensor, used_ZT: Tensor) -> Tensor:
+    """How much better than the other used heads each head serves the domain; 1 is average: [Z, T]."""
+    number_Z1 = used_ZT.sum(1, keepdim=True)
+    mean_Z1 = (loss_ZT * used_ZT).sum(1, keepdim=True) / number_Z1
+    apart_ZT = (mean_Z1 - loss_ZT) * used_ZT
+    spread_Z1 = (apart_ZT.square().sum(1, keepdim=True) / number_Z1).sqrt().clamp(min=1e-9)
+    return (apart_ZT / spread_Z1).masked_fill(~used_ZT, -torch.inf).softmax(1) * number_Z1
 
 
 def _paired_losses(

@@ -50,6 +50,23 @@ def importance(gates: Sequence[Tensor]) -> list[Tensor]:
     return [gate * gate.shape[-2] for gate in gates]
 
 
+def weighed_from_above(
+    weight: Sequence[Tensor], gates: Sequence[Tensor], merit: Tensor
+) -> list[Tensor]:
+    """Edge weights times the merit of the expert that reads them, passed down level by level.
+
+    Gates sum to 1 over what an expert reads, so by themselves they never tell one expert above
+    from another. ``merit`` [..., T] is that of the last level's experts, 1 on average; an expert
+    below has the merit of those that read it, by their gates.
+    """
+    weighed: list[Tensor] = []
+    for values, gate in zip(reversed(weight), reversed(gates), strict=True):
+        weighed.append(values * merit[..., None, :])
+        merit = (gate * merit[..., None, :]).sum(-1)
+        merit = merit / merit.mean(-1, keepdim=True).clamp(min=1e-9)
+    return weighed[::-1]
+
+
 def keep_strongest(mask: Sequence[Tensor], weight: Sequence[Tensor], share: float) -> Mask:
     """The ``share`` of all a level's edges with the largest weight, among those of ``mask``.
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import ibis
 import ibis.expr.types as ir
@@ -33,8 +34,13 @@ def source(function: _Function) -> _Function:
     It takes raw paths, ``out`` (where the canonical Parquet file goes) and options, and returns the
     configuration that ``prepare`` needs.
     """
-    _registered[function.__name__] = function
-    return function
+
+    @wraps(function)
+    def with_path(out: Path | str, *args: Any, **options: Any) -> PrepareConfig:
+        return function(Path(out), *args, **options)
+
+    _registered[function.__name__] = with_path
+    return cast(_Function, with_path)
 
 
 @contextmanager
