@@ -44,7 +44,10 @@ def main() -> None:
     data = report_data(first, table, source=prepared.manifest.source)
     (HERE / "results" / f"{asked.name}.report.json").write_text(to_json(data), encoding="utf-8")
     for path in save_pictures(data, HERE.parent / "docs" / "pictures" / asked.name):
-        print(path)
+        if path.suffix == ".svg":
+            path.unlink()  # the docs show the PNG
+        else:
+            print(path)
 
 
 if __name__ == "__main__":
