@@ -31,7 +31,9 @@ def main() -> None:
     runs: dict[str, list] = {}
     for row in sorted(rows, key=lambda row: int(row["seed"])):
         runs.setdefault(row["label"], []).append(store.run(row["run"]))
-    scored = {part: [run.predictions("test") for run in runs[label]] for part, label in PARTS.items()}
+    scored = {
+        part: [run.predictions("test") for run in runs[label]] for part, label in PARTS.items()
+    }
     table = sharing(
         scored["joint"],
         scored["isolated"],

@@ -22,7 +22,10 @@ NOTE = "<!-- made by docs/generate.py; do not edit -->\n\n"
 
 def cli() -> str:
     """Every command with its arguments and options."""
-    lines = ["# Command line\n", "What a user can mend is one line on standard error, exit code 2.\n"]
+    lines = [
+        "# Command line\n",
+        "What a user can mend is one line on standard error, exit code 2.\n",
+    ]
     for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
         lines += [f"## isthmus {name}\n", f"{command.help}\n"]
         rows = [_parameter(p) for p in command.params if p.name != "help"]
