@@ -191,3 +191,14 @@ def test_default_threshold_finds_cold_items_whatever_their_counts():
 def test_wrong_input_is_named(columns, message):
     with pytest.raises(DataError, match=message):
         draw(columns)
+
+
+def test_rows_of_either_label_when_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    item, label = rng.integers(1, 50, 4000), rng.integers(0, 2, 4000)
+    domain = np.where(rng.random(4000) < 0.01, 2, 1)
+    config = AugmentConfig(ratio=0.5, labels="all")
+    drawn = counterfactual(item, domain, label, num_domains=2, config=config, rng=rng)
+    assert 0.4 < label[drawn.rows].mean() < 0.6
+    assert set(domain[drawn.rows]) == {1}
+    assert set(drawn.domain) == {2}

@@ -34,11 +34,15 @@ class AugmentConfig(Frozen):
     do not travel: where the paper has 4, half of the items of its 3-core have 3 or 4 rows, whereas
     25 of the 3,549 items of the bundled data do, whose 30 positives would be drawn 550 times each.
 
+    ``labels``: ``positive`` moves positives alone, as published; ``all`` moves rows of either label.
+    As training data positives alone teach that a cold item is a liked one, everywhere.
+
     A domain with at most ``minor_share`` of the rows is minor, one with more than ``major_factor``
     times that is major, and one between is neither.
     """
 
     ratio: float = Field(default=0.1, ge=0, le=1)
+    labels: Literal["positive", "all"] = "positive"
     popularity: Literal["count", "rate"] = "count"
     cold: float | None = Field(default=None, gt=0)
     cold_quantile: float = Field(default=0.5, gt=0, le=1)
@@ -51,7 +55,7 @@ class Counterfactual:
     """Drawn rows and where they go; everything else of a drawn row stays as it is.
 
     Shapes:
-        rows: [A] int64, positions in the arrays that were passed; all have label 1.
+        rows: [A] int64, positions in the arrays that were passed; positives unless ``labels`` is ``all``.
         domain: [A] int64, the new domain ids, all of minor domains.
 
     ``reason`` is empty, or says why nothing was drawn. ``minor`` and ``major`` are domain ids.
@@ -73,7 +77,7 @@ def counterfactual(
     config: AugmentConfig,
     rng: np.random.Generator,
 ) -> Counterfactual:
-    """Draw ``round(ratio * rows)`` counterfactual positives from training rows.
+    """Draw ``round(ratio * rows)`` counterfactual rows (by default positives) from training rows.
 
     Domain 0 (unknown) is neither a source nor a target, nor is a domain without rows a target: it
     would learn from positives alone. Item 0 (unknown) stands for many items, has no popularity of
@@ -91,7 +95,9 @@ def counterfactual(
     sizes[0] = 0
     minor, major = _minor_and_major(sizes, len(domain), config)
     popularity = item_popularity(item, label, config.popularity)
-    is_source = (label == 1) & np.isin(domain, major) & (item != 0)
+    is_source = np.isin(domain, major) & (item != 0)
+    if config.labels == "positive":
+        is_source &= label == 1
     is_source &= _is_cold(popularity, config)[item]
     sources = np.flatnonzero(is_source)
     drawn = round(len(domain) * config.ratio)
