@@ -6,7 +6,6 @@ from pathlib import Path
 from isthmus import config
 from isthmus.data import sources
 from isthmus.data.prepare import prepare
-from isthmus.data.prepared import Prepared
 from isthmus.progress import Reporter, quiet
 from isthmus.report.data import ReportData
 from isthmus.sharing import share
@@ -34,7 +33,6 @@ def demo(out: Path, *, overrides: Iterable[str] = (), reporter: Reporter = quiet
     prepared = out / "prepared"
     if not (prepared / "manifest.json").exists():
         prepare(sources.get("bundled")(out / "raw"), prepared, reporter=reporter)
-    Prepared.open(prepared)
     run = out / "run.toml"
     if not run.exists():
         run.write_text(RUN, encoding="utf-8")

@@ -69,8 +69,10 @@ def minor_auc(seed, **settings):
 
 @pytest.mark.slow
 def test_minor_domains_gain_from_rows_of_both_labels():
-    """Seen: +.020 on average, in four of five seeds; chance has four of five in 19 % of cases, but
-    not with that size: the same seeds without counterfactual rows are what it is paired with."""
+    """Seen: +.020 on average, in four of five seeds: a case where it works, chosen after others.
+
+    On the synthetic source the same option gave no steady gain (docs/results.md).
+    """
     augment = {"ratio": 0.2, "labels": "all", "cold_quantile": 1.0}
     gains = []
     for seed in range(5):
