@@ -4,17 +4,17 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from isthmus.batch import Impressions
-from isthmus.models.base import ModelConfig, Ranker, register
+from isthmus.models.base import register
+from isthmus.models.parts import PartsConfig, PartsRanker
 from isthmus.nn import DomainLinear, DomainTowers, Experts, RowEmbedding
-from isthmus.nn.towers import Routing
 from isthmus.schema import Schema
 
 
 @register("mmoe", paper="https://doi.org/10.1145/3219819.3220007")
-class MMoE(Ranker):
+class MMoE(PartsRanker):
     """Multi-gate Mixture-of-Experts (Ma et al., KDD 2018), with domains in the place of tasks."""
 
-    class Config(ModelConfig):
+    class Config(PartsConfig):
         num_experts: PositiveInt = 4
         expert_hidden: tuple[PositiveInt, ...] = (256, 128, 64)
         tower_hidden: tuple[PositiveInt, ...] = (64, 32)
@@ -23,19 +23,18 @@ class MMoE(Ranker):
 
     def __init__(self, config: Config, schema: Schema) -> None:
         super().__init__(config, schema)
-        domains = schema.num_domains + 1
         self.embed = RowEmbedding(schema, config.embedding_dim)
         self.experts = Experts(
             config.num_experts, self.embed.width, config.expert_hidden, dropout=config.dropout
         )
-        self.gate = DomainLinear(domains, self.embed.width, config.num_experts)
-        self.tower = DomainTowers(domains, self.experts.width, config.tower_hidden)
+        self.gate = DomainLinear(self.num_parts, self.embed.width, config.num_experts)
+        self.tower = DomainTowers(self.num_parts, self.experts.width, config.tower_hidden)
 
     def forward(self, batch: Impressions) -> Tensor:
         # B rows, I input width, E experts, O expert width
         x_BI = self.embed(batch)
-        routing = Routing.of(batch.domain, self.schema.num_domains + 1)
+        routing = self.routing(batch)
         gate_BE = routing.unsort(self.gate(routing.sort(x_BI), routing.sizes)).softmax(dim=1)
         mixed_BO = (gate_BE[:, None] @ self.experts(x_BI).transpose(0, 1)).squeeze(1)
-        logit_B: Tensor = self.tower(mixed_BO, batch.domain)
+        logit_B: Tensor = self.tower(mixed_BO, routing)
         return logit_B

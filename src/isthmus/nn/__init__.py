@@ -5,7 +5,7 @@ from isthmus.nn.experts import ExpertLayer, Experts
 from isthmus.nn.hierarchy import ExpertHierarchy
 from isthmus.nn.interaction import CrossNetwork
 from isthmus.nn.mlp import MLP, relu_dropout
-from isthmus.nn.towers import DomainLinear, DomainTowers
+from isthmus.nn.towers import DomainLinear, DomainTowers, Routing
 
 __all__ = [
     "MLP",
@@ -17,6 +17,7 @@ __all__ = [
     "ExpertLayer",
     "Experts",
     "FeatureEmbedding",
+    "Routing",
     "RowEmbedding",
     "relu_dropout",
 ]

@@ -55,7 +55,7 @@ class DomainLinear(nn.Module):
 
 
 class DomainTowers(nn.Module):
-    """An MLP with one output for each domain: rows [B, I] and their domains [B] -> logits [B]."""
+    """An MLP with one output for each domain: rows [B, I] in the batch's order -> logits [B]."""
 
     def __init__(self, domains: int, width: int, hidden: Sequence[int]) -> None:
         super().__init__()
@@ -63,10 +63,8 @@ class DomainTowers(nn.Module):
         self.layers = nn.ModuleList(
             DomainLinear(domains, i, o) for i, o in itertools.pairwise(widths)
         )
-        self.domains = domains
 
-    def forward(self, x_BI: Tensor, domain_B: Tensor) -> Tensor:
-        routing = Routing.of(domain_B, self.domains)
+    def forward(self, x_BI: Tensor, routing: Routing) -> Tensor:
         x_BI = routing.sort(x_BI)
         for number, layer in enumerate(self.layers):
             x_BI = layer(x_BI.relu() if number else x_BI, routing.sizes)
