@@ -67,6 +67,8 @@ class RunConfig(Frozen):
     def identity(self) -> dict[str, Any]:
         """All that decides the result, defaults written out: what a stored run is known by."""
         train = self.train.model_dump(mode="json")
+        if train["max_rows"] is None:  # runs of all rows are known by what they were before it came
+            del train["max_rows"]
         settings = self.model_settings().model_dump(mode="json")
         return {
             "model": self.model,

@@ -2,13 +2,14 @@
 
 import hashlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from isthmus import models
 from isthmus.config import RunConfig
-from isthmus.data.feed import Feed
+from isthmus.data.feed import Feed, thinned
 from isthmus.data.prepared import Prepared
 from isthmus.errors import ConfigError, DataError
 from isthmus.evaluation import Metrics, Predictions, evaluate
@@ -26,8 +27,16 @@ from isthmus.training.state import TrainingState
 SCORED = ("valid", "test")
 
 
-def run(config: RunConfig, store: Store, *, reporter: Reporter = quiet) -> Run:
+def run(
+    config: RunConfig,
+    store: Store,
+    *,
+    splits: Sequence[str] = SCORED,
+    reporter: Reporter = quiet,
+) -> Run:
     """Train what ``config`` says, score validation and test rows, and keep everything in ``store``.
+
+    A search for settings leaves "test" out of ``splits``, and keeps its runs in a store of its own.
 
     A run that is there already is returned as it is; one that was interrupted goes on from its last
     epoch, and ends bit-identical to one that was not.
@@ -46,7 +55,7 @@ def run(config: RunConfig, store: Store, *, reporter: Reporter = quiet) -> Run:
         train = _train_isolated if config.scope == "isolated" else _train_joint
         model, state = train(config, prepared, kept, reporter)
         metrics = {}
-        for split in SCORED:
+        for split in splits:
             predictions = predict(model, prepared, split)
             kept.save_predictions(split, predictions)
             metrics[split] = evaluate(predictions, sizes=train_rows(prepared))
@@ -89,9 +98,9 @@ def load_model(kept: Run, data: Path | str | None = None) -> Ranker:
             raise ConfigError(
                 "an isolated run is loaded together with its data; give its directory"
             )
-        model: Ranker = Isolated(
-            config, kept.schema, kind, Prepared.open(data).impressions("train")
-        )
+        most, seed = kept.config["train"].get("max_rows"), kept.config["seed"]
+        rows = thinned(Prepared.open(data).impressions("train"), most, seed)
+        model: Ranker = Isolated(config, kept.schema, kind, rows)
     else:
         model = kind(config, kept.schema)
     model.load_state_dict(kept.model_state())
@@ -115,7 +124,7 @@ def _train_joint(
     train, table = config.train, prepared.table("valid")
     valid = prepared.impressions("valid")
     feed = Feed(
-        prepared.impressions("train"),
+        thinned(prepared.impressions("train"), train.max_rows, config.seed),
         batch_size=train.batch_size,
         seed=config.seed,
         valid=valid,
@@ -128,7 +137,7 @@ def _train_joint(
         columns = {key: table[key] for key in ("row", "domain", "user", "label")}
         scores = probabilities(model, valid)
         predictions = Predictions(**columns, score=scores, domains=prepared.schema.domains)
-        return _metric(evaluate(predictions), train.metric)
+        return metric_of(evaluate(predictions), train.metric)
 
     def on_epoch(state: TrainingState) -> None:
         checkpoint.save(state, kept.checkpoints)
@@ -159,7 +168,7 @@ def _train_isolated(
     return train_isolated(job, workers=config.share.workers, reporter=reporter)
 
 
-def _metric(metrics: Metrics, name: str) -> float:
+def metric_of(metrics: Metrics, name: str) -> float:
     """The number by which epochs are compared.
 
     Raises:

@@ -10,6 +10,8 @@ from torch import Tensor
 from isthmus.batch import Impressions
 from isthmus.errors import ConfigError, DataError
 
+_THINNING = 1  # the purpose of a generator: which rows are trained on, of all that there are
+
 
 def generator(seed: int, *purpose: int) -> torch.Generator:
     """A source of randomness that depends on the seed and the purpose alone."""
@@ -127,6 +129,14 @@ class EpochFeed:
             return batch
         hidden = torch.rand(len(batch), generator=self.rng) < self.feed.unknown_share
         return type(batch)(batch.features, batch.domain.masked_fill(hidden, 0), batch.label)
+
+
+def thinned(rows: Impressions, most: int | None, seed: int) -> Impressions:
+    """``most`` of the rows, drawn by the seed alone, in their order; all where it is ``None``."""
+    if most is None or most >= len(rows):
+        return rows
+    drawn = torch.randperm(len(rows), generator=generator(seed, 0, 0, _THINNING))
+    return rows[drawn[:most].sort().values]
 
 
 def joined(first: Impressions, second: Impressions) -> Impressions:

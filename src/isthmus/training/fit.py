@@ -22,7 +22,10 @@ DROPOUT = (
 
 
 class TrainConfig(Frozen):
-    """How a model is trained; every number is in steps, rows or epochs, never in seconds."""
+    """How a model is trained; every number is in steps, rows or epochs, never in seconds.
+
+    ``max_rows``: train on so many training rows, drawn once by the seed; without it, on all.
+    """
 
     lr: PositiveFloat = 1e-3
     batch_size: PositiveInt = 1024
@@ -33,6 +36,7 @@ class TrainConfig(Frozen):
     embedding_l2: NonNegativeFloat = 1e-5
     clip: PositiveFloat | None = None
     unknown_share: NonNegativeFloat = Field(0.01, lt=1)
+    max_rows: PositiveInt | None = None
 
 
 def fit(

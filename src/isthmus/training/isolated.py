@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from isthmus.batch import Impressions
-from isthmus.data.feed import Feed, generator
+from isthmus.data.feed import Feed, generator, thinned
 from isthmus.data.prepared import Prepared
 from isthmus.errors import IntegrityError
 from isthmus.evaluation.metrics import logloss
@@ -53,7 +53,7 @@ def train_isolated(
     Returns the models as one, and the state of a run whose only epoch they are: its score is the
     row-weighted mean of the validation AUCs.
     """
-    schema, rows, valid = _rows(job.data)
+    schema, rows, valid = _rows(job.data, job.train.max_rows, job.seed)
     model = Isolated(job.settings, schema, job.kind(), rows)
     domains = sorted(map(int, model.parts), key=lambda d: -int((rows.domain == d).sum()))
     sizes = {domain: int((rows.domain == domain).sum()) for domain in domains}
@@ -88,7 +88,7 @@ def _train_domain(job: IsolatedJob, domain: int) -> int:
     place = _place(job, domain)
     if _is_trained(place):
         return domain
-    schema, train, valid = _rows(job.data)
+    schema, train, valid = _rows(job.data, job.train.max_rows, job.seed)
     rows, held = _of(train, domain), _of(valid, domain)
     torch.manual_seed(generator(job.seed, domain).initial_seed())
     part = DomainRanker(job.settings, schema, job.kind(), rows)
@@ -108,10 +108,11 @@ def _is_trained(place: Path) -> bool:
 
 
 @cache
-def _rows(data: Path) -> tuple[Schema, Impressions, Impressions]:
+def _rows(data: Path, most: int | None, seed: int) -> tuple[Schema, Impressions, Impressions]:
     """Read once a process; the caller of all processes has verified the files."""
     prepared = Prepared.open(data, verify=False)
-    return prepared.schema, prepared.impressions("train"), prepared.impressions("valid")
+    train = thinned(prepared.impressions("train"), most, seed)
+    return prepared.schema, train, prepared.impressions("valid")
 
 
 def _of(rows: Impressions, domain: int) -> Impressions:
