@@ -1,0 +1,161 @@
+"""Layers of the star topology (Sheng et al., CIKM 2021): a shared centre, and factors for each part.
+
+All take rows sorted by ``Routing``. Shape letters: B rows, P parts, I input width, O output width.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+MOMENTUM, EPS = 0.1, 1e-5  # of batch normalisation, as in torch
+
+
+class _StarProduct(torch.autograd.Function):
+    """``x @ (shared * own[part]) + bias[part]``, part by part.
+
+    The products of weights live in one buffer that stays in the cache and are made again on the
+    way back: kept for all parts they would be most of a step's memory traffic.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x_BI: Tensor,
+        shared_IO: Tensor,
+        own_PIO: Tensor,
+        bias_PO: Tensor,
+        sizes: list[int],
+    ) -> Tensor:
+        ctx.save_for_backward(x_BI, shared_IO, own_PIO)
+        ctx.sizes = sizes
+        out_BO, weight_IO = (
+            x_BI.new_empty(len(x_BI), shared_IO.shape[1]),
+            torch.empty_like(shared_IO),
+        )
+        for part, rows in _slices(sizes):
+            torch.mul(shared_IO, own_PIO[part], out=weight_IO)
+            torch.addmm(bias_PO[part], x_BI[rows], weight_IO, out=out_BO[rows])
+        return out_BO
+
+    @staticmethod
+    def backward(ctx: Any, grad_BO: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+        x_BI, shared_IO, own_PIO = ctx.saved_tensors
+        grad_x_BI, grad_own_PIO = torch.empty_like(x_BI), torch.zeros_like(own_PIO)
+        grad_shared_IO, work_IO = torch.zeros_like(shared_IO), torch.empty_like(shared_IO)
+        grad_bias_PO = grad_BO.new_zeros(len(own_PIO), grad_BO.shape[1])
+        for part, rows in _slices(ctx.sizes):
+            own_IO, grad_O = own_PIO[part], grad_BO[rows]
+            torch.mul(shared_IO, own_IO, out=work_IO)
+            torch.mm(grad_O, work_IO.T, out=grad_x_BI[rows])
+            torch.mm(x_BI[rows].T, grad_O, out=work_IO)
+            grad_shared_IO.addcmul_(work_IO, own_IO)
+            torch.mul(work_IO, shared_IO, out=grad_own_PIO[part])
+            torch.sum(grad_O, 0, out=grad_bias_PO[part])
+        return grad_x_BI, grad_shared_IO, grad_own_PIO, grad_bias_PO, None
+
+
+class StarLinear(nn.Module):
+    """A linear layer of weight ``shared * own`` and bias ``shared + own`` (eq. 6): [B, I] -> [B, O].
+
+    The shared weight starts as any layer's, the parts' own at 1 and their biases at 0: at first all
+    parts are the shared network.
+    """
+
+    def __init__(self, parts: int, width: int, out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width, out))
+        self.bias = nn.Parameter(torch.zeros(out))
+        self.part_weight = nn.Parameter(torch.ones(parts, width, out))
+        self.part_bias = nn.Parameter(torch.zeros(parts, out))
+        nn.init.uniform_(self.weight, -(bound := 1 / math.sqrt(width)), bound)
+
+    def forward(self, sorted_BI: Tensor, sizes: list[int]) -> Tensor:
+        bias_PO = self.bias + self.part_bias
+        out_BO: Tensor = _StarProduct.apply(
+            sorted_BI, self.weight, self.part_weight, bias_PO, sizes
+        )
+        return out_BO
+
+
+class PartitionedNorm(nn.Module):
+    """Batch norm with each part's own statistics, scale and shift (eq. 3 and 4): [B, I] -> [B, I].
+
+    The paper draws each batch from one domain. A batch that mixes them can hold few rows of a part,
+    so a part of n rows is normalised by n / (n + ``few_rows``) of the batch's statistics and the
+    rest of its running ones, and one of a single row by its running ones alone; running statistics
+    follow at that same share of torch's rate. With ``few_rows=0`` it is torch's batch norm, part
+    by part. Until its own rows move them, a part's running statistics are the first batch's.
+    """
+
+    def __init__(self, parts: int, width: int, *, few_rows: float = 16.0) -> None:
+        super().__init__()
+        self.scale, self.shift = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.part_scale = nn.Parameter(torch.ones(parts, width))
+        self.part_shift = nn.Parameter(torch.zeros(parts, width))
+        self.register_buffer("mean", torch.zeros(parts, width))
+        self.register_buffer("var", torch.ones(parts, width))
+        self.register_buffer("started", torch.tensor(False))
+        self.mean: Tensor
+        self.var: Tensor
+        self.started: Tensor
+        self.few_rows = few_rows
+
+    def forward(self, sorted_BI: Tensor, sizes: list[int]) -> Tensor:
+        rows_P = torch.tensor(sizes, device=sorted_BI.device)
+        part_B = torch.arange(len(sizes), device=sorted_BI.device).repeat_interleave(rows_P)
+        mean_PI, var_PI = self.mean, self.var
+        if self.training:
+            mean_PI, var_PI = self._statistics(sorted_BI, part_B, rows_P[:, None])
+        scale_PI = self.scale * self.part_scale * (var_PI + EPS).rsqrt()
+        shift_PI = self.shift + self.part_shift - mean_PI * scale_PI
+        scale_BI, shift_BI = scale_PI.index_select(0, part_B), shift_PI.index_select(0, part_B)
+        return torch.addcmul(shift_BI, sorted_BI, scale_BI)
+
+    def _statistics(self, x_BI: Tensor, part_B: Tensor, rows_P1: Tensor) -> tuple[Tensor, Tensor]:
+        """Each part's mean and variance, [P, I], the running ones blended in where rows are few."""
+        self._start(x_BI.detach())
+        count_P1 = rows_P1.clamp(min=1)
+        mean_PI = _sums(x_BI, rows_P1) / count_P1
+        var_PI = _sums((x_BI - mean_PI.index_select(0, part_B)).square(), rows_P1) / count_P1
+        trust_P1 = rows_P1 / (rows_P1 + self.few_rows).clamp(min=1)
+        own_P1 = trust_P1 * (rows_P1 > 1)
+        blended = self.mean.lerp(mean_PI, own_P1), self.var.lerp(var_PI, own_P1)
+        self._note(mean_PI.detach(), var_PI.detach(), rows_P1, MOMENTUM * trust_P1)
+        return blended
+
+    @torch.no_grad()
+    def _start(self, x_BI: Tensor) -> None:
+        if not self.started and len(x_BI) > 1:
+            self.mean.copy_(x_BI.mean(0).expand_as(self.mean))
+            self.var.copy_(x_BI.var(0).expand_as(self.var))
+            self.started.fill_(True)
+
+    @torch.no_grad()
+    def _note(self, mean_PI: Tensor, var_PI: Tensor, rows_P1: Tensor, rate_P1: Tensor) -> None:
+        # One row has no variance of its own: its distance from the running mean is what it tells.
+        alone_PI = (mean_PI - self.mean).square()
+        unbiased_PI = var_PI * (rows_P1 / (rows_P1 - 1).clamp(min=1))
+        seen_PI = torch.where(rows_P1 > 1, unbiased_PI, alone_PI)
+        self.mean = self.mean.lerp(mean_PI, rate_P1)
+        self.var = self.var.lerp(seen_PI, rate_P1)
+
+
+def _sums(sorted_BI: Tensor, rows_P1: Tensor) -> Tensor:
+    """Each part's sum over its rows: [P, I]."""
+    rows_P = rows_P1[:, 0]
+    start_P = rows_P.cumsum(0) - rows_P
+    places_B = torch.arange(len(sorted_BI), device=sorted_BI.device)
+    return F.embedding_bag(places_B, sorted_BI, start_P, mode="sum")  # the fastest sum of slices
+
+
+def _slices(sizes: list[int]) -> list[tuple[int, slice]]:
+    """The parts that have rows, and where those are."""
+    found, start = [], 0
+    for part, size in enumerate(sizes):
+        if size:
+            found.append((part, slice(start, start + size)))
+        start += size
+    return found
