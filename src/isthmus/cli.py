@@ -189,6 +189,62 @@ def bench(
 
 
 @app.command()
+def cluster(
+    run: Annotated[Path, typer.Argument(help="Directory of a finished run over all domains.")],
+    clusters: Annotated[str, typer.Option(help="How many; auto: by silhouette, 2 to 10.")] = "3",
+    out: Annotated[Path, typer.Option(help="JSON, for settings.clusters.")] = Path("clusters.json"),
+    seed: Annotated[int, typer.Option(help="Of K-Means.")] = 0,
+) -> None:
+    """Put domains with alike losses on validation rows into clusters, for settings.clusters."""
+    from isthmus.clustering import cluster_run
+
+    if clusters != "auto" and not clusters.isdecimal():
+        raise ConfigError(f"--clusters {clusters!r}: expected a number from 1 on, or auto")
+    kept = _open(run)
+    found, parts = cluster_run(kept, "auto" if clusters == "auto" else int(clusters), seed=seed)
+    found.write(out)
+    table = Table("cluster", "domains", "rows", "mean loss", box=None)
+    for place, part in enumerate(parts, 1):
+        table.add_row(f"{place}", ", ".join(part.domains), f"{part.rows:,}", f"{part.loss:.4f}")
+    Console().print(table)
+    if found.without_rows:
+        typer.echo(f"without validation rows: {', '.join(found.without_rows)}")
+    if found.silhouette is not None:
+        typer.echo(f"silhouette: {found.silhouette:.3f}")
+    typer.echo(f"clusters: {out}")
+
+
+@app.command()
+def tune(
+    config: Annotated[Path, typer.Argument(help="TOML of a benchmark that has a [tune] table.")],
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="LABEL", help="Only this entry.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes at a time.")] = None,
+    runs: RunsFolder = RUNS,
+    results: Annotated[Path | None, typer.Option(help="CSV with a row a trial.")] = None,
+) -> None:
+    """Search training settings for every entry, with equal budget, on the validation split alone."""
+    from isthmus.bench import best, read
+    from isthmus.bench import tune as search
+
+    wanted = read(config)
+    entries = wanted.chosen(tuple(only or ()))
+    place = results or config.parent / "results" / f"{wanted.name}.tuning.csv"
+    rows, failed = search(
+        wanted, runs, place, entries=entries, workers=workers, reporter=ConsoleReporter()
+    )
+    table = Table("entry", "trials", "best settings", box=None)
+    for entry in entries:
+        point, trials = best(wanted, entry, rows)
+        said = "  ".join(f"{name} {value:g}" for name, value in point.items())
+        table.add_row(entry.label, str(trials), said or "none: not tuned")
+    Console().print(table)
+    typer.echo(f"trials: {place}")
+    _tell_failed(failed)
+
+
+@app.command()
 def models(name: Annotated[str | None, typer.Argument()] = None) -> None:
     """List the models, or the settings of one."""
     from isthmus import models as known
@@ -224,6 +280,16 @@ def demo(
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
+
+
+def _tell_failed(failed: dict[str, str]) -> None:
+    """Say what failed, and end with exit code 1 if anything did."""
+    for what, reason in failed.items():
+        Console(stderr=True, soft_wrap=True).print(
+            f"isthmus: {what} failed: {reason}", style="red", markup=False
+        )
+    if failed:
+        raise typer.Exit(1)
 
 
 def _show_report(data: Any, page: Path) -> None:

@@ -22,6 +22,7 @@ from isthmus.errors import ConfigError, DataError
 from isthmus.evaluation.predictions import Floats, Ints, Predictions
 from isthmus.files import write_atomically
 from isthmus.schema import Frozen
+from isthmus.store import Run
 from isthmus.toml import told
 
 CLIP = 1e-7
@@ -94,6 +95,23 @@ def cluster(
         silhouette=silhouette,
         without_rows=tuple(name for name in p.domains if name not in names),
     )
+
+
+def cluster_run(kept: Run, clusters: Count = 3, *, seed: int = 0) -> tuple[Clusters, list[Summary]]:
+    """Clusters of a run's domains by its validation rows' losses, and what each consists of.
+
+    Raises:
+        DataError: the run is not finished.
+        ConfigError: as ``cluster`` says.
+    """
+    if not kept.finished:
+        raise DataError(
+            f"the run {kept.path} is not finished, and has no predictions to cluster by; "
+            "the same `isthmus train` goes on from its last epoch"
+        )
+    p = kept.predictions("valid")
+    found = cluster(p, clusters, seed=seed)
+    return found.model_copy(update={"run": kept.name, "data": kept.data.name}), summaries(p, found)
 
 
 def row_losses(p: Predictions) -> Floats:

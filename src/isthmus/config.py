@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeInt, PositiveInt, ValidationError
 
-from isthmus import models
+from isthmus import clustering, models
 from isthmus.errors import ConfigError
 from isthmus.models import ModelConfig
 from isthmus.schema import Frozen
@@ -98,17 +98,30 @@ class RunConfig(Frozen):
 def read(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
     """Read a run from TOML; each override is ``dotted.key=value``, the value written as in TOML.
 
-    A relative ``data`` counts from the place of the TOML.
+    A relative ``data``, and a file of clusters, counts from the place of the TOML. What that file
+    holds becomes the setting, so that a run never depends on it again.
 
     Raises:
         ConfigError: no such file, no TOML, or an unknown, missing or contradictory key.
     """
     values = read_toml(path, "a run")
+    for settings in _all_settings(values):  # before overrides, whose paths count from here
+        settings.update(clustering.resolved(settings, path.parent))
     if isinstance(values.get("data"), str):
         values["data"] = str(path.parent / values["data"])
     for override in overrides:
         _set(values, override)
+    for settings in _all_settings(values):
+        settings.update(clustering.resolved(settings, Path()))
     return checked(values, str(path))
+
+
+def _all_settings(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """The settings of a run's model and of the rivals that it is compared with."""
+    share = values.get("share")
+    rivals = [share.get(key) for key in ("isolated", "shared")] if isinstance(share, dict) else []
+    owners = [one for one in (values, *rivals) if isinstance(one, dict)]
+    return [one["settings"] for one in owners if isinstance(one.get("settings"), dict)]
 
 
 def checked(values: Mapping[str, Any], where: str) -> RunConfig:
