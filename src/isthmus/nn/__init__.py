@@ -1,14 +1,23 @@
 """Layers that models are built of."""
 
+from isthmus.nn.attention import FeatureAttention
 from isthmus.nn.embedding import EmbeddingTable, FeatureEmbedding, RowEmbedding
 from isthmus.nn.experts import ExpertLayer, Experts
 from isthmus.nn.hierarchy import ExpertHierarchy
-from isthmus.nn.interaction import CrossNetwork
+from isthmus.nn.interaction import (
+    BilinearFusion,
+    CrossNetwork,
+    FeatureGate,
+    LowRankCrossNetwork,
+    MatrixCrossNetwork,
+    pairwise_products,
+)
 from isthmus.nn.mlp import MLP, relu_dropout
 from isthmus.nn.towers import DomainLinear, DomainTowers, Routing
 
 __all__ = [
     "MLP",
+    "BilinearFusion",
     "CrossNetwork",
     "DomainLinear",
     "DomainTowers",
@@ -16,8 +25,13 @@ __all__ = [
     "ExpertHierarchy",
     "ExpertLayer",
     "Experts",
+    "FeatureAttention",
     "FeatureEmbedding",
+    "FeatureGate",
+    "LowRankCrossNetwork",
+    "MatrixCrossNetwork",
     "Routing",
     "RowEmbedding",
+    "pairwise_products",
     "relu_dropout",
 ]
