@@ -1,94 +1,20 @@
 """A benchmark: models x seeds on one data set, resumable, one row a finished run in a CSV file."""
 
-import csv
-import io
 import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from pydantic import NonNegativeInt, PositiveInt, ValidationError
 from scipy import stats
 
-from isthmus.config import RunConfig, Scope, checked
-from isthmus.errors import ConfigError
+from isthmus.bench.config import BenchConfig, Entry
+from isthmus.bench.rows import METRICS, read_rows, write_rows
 from isthmus.experiment import run
-from isthmus.files import write_atomically
 from isthmus.progress import Reporter, quiet
-from isthmus.schema import Frozen
 from isthmus.store import Run, Store
-from isthmus.toml import read_toml, told
-
-METRICS = ("auc", "domain_auc", "macro_auc", "major5", "minor10", "minor5", "worst_auc")
-COLUMNS = (
-    "data",
-    "label",
-    "model",
-    "scope",
-    "seed",
-    *METRICS,
-    "worst_domain",
-    "logloss",
-    "ece",
-    "epochs",
-    "best_epoch",
-    "parameters",
-    "cpu_seconds",
-    "run",
-)
-
-
-class Entry(Frozen):
-    """One line of the leaderboard; ``train`` are changes to the benchmark's own."""
-
-    label: str
-    model: str
-    scope: Scope = "joint"
-    settings: dict[str, Any] = {}
-    train: dict[str, Any] = {}
-
-
-class BenchConfig(Frozen):
-    """What ``isthmus bench`` runs: every entry with every seed, all under the same training."""
-
-    name: str
-    data: str
-    entries: tuple[Entry, ...]
-    seeds: tuple[NonNegativeInt, ...] = (0, 1, 2)
-    train: dict[str, Any] = {}
-    workers: PositiveInt = 2
-
-    def config(self, entry: Entry, seed: int) -> RunConfig:
-        """The run of an entry and a seed."""
-        return checked(
-            {
-                "data": self.data,
-                "model": entry.model,
-                "scope": entry.scope,
-                "settings": entry.settings,
-                "train": {**self.train, **entry.train},
-                "seed": seed,
-                "share": {"workers": 1},
-            },
-            f"{self.name}: {entry.label}",
-        )
-
-
-def read(path: Path) -> BenchConfig:
-    """Read a benchmark from TOML; a relative ``data`` counts from the place of the TOML."""
-    values = read_toml(path, "a benchmark")
-    values["data"] = str(path.parent / str(values.get("data", "")))
-    try:
-        bench = BenchConfig.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {told(error)}") from None
-    for entry in bench.entries:
-        bench.config(entry, bench.seeds[0])
-    return bench
 
 
 def bench(
@@ -108,24 +34,6 @@ def bench(
             reporter.note(f"{row['label']} seed {row['seed']}: DomainAUC {row['domain_auc']}")
             advance(1)
     return rows
-
-
-def read_rows(results: Path) -> list[dict[str, str]]:
-    """Rows of finished runs; none where there is no file."""
-    if not results.exists():
-        return []
-    with results.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def write_rows(results: Path, rows: Sequence[dict[str, str]]) -> None:
-    """Write all rows, in place of what was there."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    results.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(results, text.getvalue().encode())
 
 
 def leaderboard(rows: Sequence[dict[str, str]], metrics: Sequence[str] = METRICS) -> str:

@@ -1,0 +1,22 @@
+"""Benchmarks: settings searched with equal budget, models x seeds run, one row a finished run."""
+
+from isthmus.bench.config import BenchConfig, Entry, Grid, TuneConfig, read
+from isthmus.bench.measure import bench, leaderboard
+from isthmus.bench.rows import COLUMNS, METRICS, read_rows, write_rows
+from isthmus.bench.tuning import best, tune
+
+__all__ = [
+    "COLUMNS",
+    "METRICS",
+    "BenchConfig",
+    "Entry",
+    "Grid",
+    "TuneConfig",
+    "bench",
+    "best",
+    "leaderboard",
+    "read",
+    "read_rows",
+    "tune",
+    "write_rows",
+]
