@@ -47,8 +47,8 @@ def done(
             ready = wait([worker.pipe for worker in busy])
             for worker in busy:
                 if worker.pipe in ready:
-                    job: J = worker.job
-                    yield job, worker.result()
+                    finished: J = worker.job
+                    yield finished, worker.result()
                     if waiting:
                         worker.give(waiting.pop())
     finally:
