@@ -10,11 +10,12 @@ from pydantic import NonNegativeInt, PositiveInt, ValidationError
 from isthmus import clustering, models
 from isthmus.errors import ConfigError
 from isthmus.models import ModelConfig
+from isthmus.models.mamdr import MamdrConfig, refuse
 from isthmus.schema import Frozen
 from isthmus.toml import read_toml, told
 from isthmus.training.fit import TrainConfig
 
-Scope = Literal["joint", "isolated"]
+Scope = Literal["joint", "isolated", "mamdr"]
 
 
 class Rival(Frozen):
@@ -37,7 +38,8 @@ class ShareConfig(Frozen):
 class RunConfig(Frozen):
     """One training run: data, model and its settings, training, seed.
 
-    ``scope = "isolated"`` trains one model of this kind for each domain, on its rows alone.
+    ``scope = "isolated"`` trains one model of this kind for each domain, on its rows alone;
+    ``scope = "mamdr"`` trains it in rounds of negotiation, with the settings of the table ``mamdr``.
     """
 
     data: str
@@ -48,6 +50,7 @@ class RunConfig(Frozen):
     seed: NonNegativeInt = 0
     name: str | None = None
     share: ShareConfig = ShareConfig()
+    mamdr: MamdrConfig = MamdrConfig()
 
     def model_settings(self) -> ModelConfig:
         """The model's settings, checked.
@@ -70,12 +73,14 @@ class RunConfig(Frozen):
         if train["max_rows"] is None:  # runs of all rows are known by what they were before it came
             del train["max_rows"]
         settings = self.model_settings().model_dump(mode="json")
+        own = {"mamdr": self.mamdr.model_dump(mode="json")} if self.scope == "mamdr" else {}
         return {
             "model": self.model,
             "scope": self.scope,
             "seed": self.seed,
             "settings": settings,
             "train": train,
+            **own,
         }
 
     def rival(self, rival: Rival, scope: Scope) -> "RunConfig":
@@ -131,6 +136,10 @@ def checked(values: Mapping[str, Any], where: str) -> RunConfig:
     except ValidationError as error:
         raise ConfigError(f"{where}: {told(error)}") from None
     run.model_settings()
+    if run.scope == "mamdr":
+        refuse(models.get(run.model))
+    elif run.mamdr != MamdrConfig():
+        raise ConfigError(f"{where}: the table 'mamdr' has no effect under scope {run.scope!r}")
     return run
 
 

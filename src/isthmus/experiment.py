@@ -2,8 +2,9 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,9 +16,11 @@ from isthmus.errors import ConfigError, DataError
 from isthmus.evaluation import Metrics, Predictions, evaluate
 from isthmus.files import canonical
 from isthmus.inference import probabilities
-from isthmus.models import Model, Ranker
+from isthmus.models import Model, ModelConfig, Ranker
 from isthmus.models.isolated import Isolated
+from isthmus.models.mamdr import Mamdr, MamdrConfig
 from isthmus.progress import Reporter, quiet
+from isthmus.schema import Schema
 from isthmus.store import DataRef, Run, Store
 from isthmus.training import checkpoint
 from isthmus.training.fit import fit
@@ -66,7 +69,7 @@ def run(
 def default_name(config: RunConfig, prepared: Prepared) -> str:
     """Data, model, scope, seed, and eight digits that stand for all settings and the data's content."""
     content = canonical({"config": config.identity(), "data": prepared.digest})
-    scope = "-isolated" if config.scope == "isolated" else ""
+    scope = "" if config.scope == "joint" else f"-{config.scope}"
     short = hashlib.sha256(content).hexdigest()[:8]
     return f"{prepared.manifest.name}-{config.model}{scope}-s{config.seed}-{short}"
 
@@ -89,20 +92,17 @@ def load_model(kept: Run, data: Path | str | None = None) -> Ranker:
 
     ``data`` is needed for isolated runs alone, whose parts have vocabularies of their own.
     """
-    config = models.get(kept.config["model"]).Config.model_validate(kept.config["settings"])
-    kind = models.get(kept.config["model"])
-    if not issubclass(kind, Ranker):
-        raise ConfigError(f"{kept.config['model']!r} is no ranker")
     if kept.config["scope"] == "isolated":
         if data is None:
             raise ConfigError(
                 "an isolated run is loaded together with its data; give its directory"
             )
+        kind, config = _kind(kept.config)
         most, seed = kept.config["train"].get("max_rows"), kept.config["seed"]
         rows = thinned(Prepared.open(data).impressions("train"), most, seed)
         model: Ranker = Isolated(config, kept.schema, kind, rows)
     else:
-        model = kind(config, kept.schema)
+        model = _whole(kept.config, kept.schema)
     model.load_state_dict(kept.model_state())
     return model.eval()
 
@@ -113,14 +113,27 @@ def train_rows(prepared: Prepared) -> dict[str, int]:
     return {name: counts[name].rows for name in prepared.schema.domains if name in counts}
 
 
+def _kind(identity: Mapping[str, Any]) -> tuple[type[Ranker], ModelConfig]:
+    """The class of a run's model, and its settings."""
+    kind = models.get(identity["model"])
+    if not issubclass(kind, Ranker):
+        raise ConfigError(f"{identity['model']!r} is no ranker; a run scores impressions")
+    return kind, kind.Config.model_validate(identity["settings"])
+
+
+def _whole(identity: Mapping[str, Any], schema: Schema) -> Ranker:
+    """The untrained model of a run whose domains are trained together."""
+    kind, config = _kind(identity)
+    if identity["scope"] == "mamdr":
+        return Mamdr(config, schema, kind, MamdrConfig.model_validate(identity["mamdr"]))
+    return kind(config, schema)
+
+
 def _train_joint(
     config: RunConfig, prepared: Prepared, kept: Run, reporter: Reporter
 ) -> tuple[Ranker, TrainingState]:
     torch.manual_seed(config.seed)
-    kind = models.get(config.model)
-    if not issubclass(kind, Ranker):
-        raise ConfigError(f"{config.model!r} is no ranker, and {config.data} has impressions")
-    model = kind(config.model_settings(), prepared.schema)
+    model = _whole(config.identity(), prepared.schema)
     train, table = config.train, prepared.table("valid")
     valid = prepared.impressions("valid")
     feed = Feed(

@@ -80,8 +80,8 @@ def report_data(
 def title(one: Run) -> str:
     """How a run is called where it stands beside others: its model, and what sets it apart."""
     config = one.config
-    if config["scope"] == "isolated":
-        return f"isolated {config['model']}"
+    if config["scope"] != "joint":
+        return f"{config['scope']} {config['model']}"
     blind = config["settings"].get("domain_blind")
     return f"shared {config['model']}" if blind else str(config["model"])
 

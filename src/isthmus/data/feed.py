@@ -80,13 +80,21 @@ class EpochFeed:
             yield self.current
 
     def domain(
-        self, domain: int, *, split: str = "train", batch_size: int | None = None
+        self,
+        domain: int,
+        *,
+        split: str = "train",
+        batch_size: int | None = None,
+        hide: bool = False,
     ) -> Iterator[Any]:
-        """Each row of one domain once, in a new order at every call."""
+        """Each row of one domain once, in a new order at every call.
+
+        With ``hide`` the feed's ``unknown_share`` of the rows are shown with their domain hidden.
+        """
         index = self._permuted(self.feed.rows_of(domain, split))
         for batch in self._cut(self.feed.splits[split], index, batch_size):
-            self.current = batch
-            yield batch
+            self.current = self._with_hidden_domains(batch) if hide else batch
+            yield self.current
 
     def round_robin(self) -> Iterator[Any]:
         """One batch of each domain in turn, again and again; a domain used up starts anew."""
