@@ -10,6 +10,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 from pydantic import model_validator as validated
 
 from isthmus.clustering import resolved
+from isthmus.clustering import resolved
 from isthmus.config import RunConfig, Scope, checked
 from isthmus.errors import ConfigError
 from isthmus.files import canonical
@@ -21,13 +22,17 @@ Point = dict[str, Any]
 
 
 class Entry(Frozen):
-    """One line of the leaderboard; ``train`` are changes to the benchmark's own."""
+    """One line of the leaderboard; ``train`` are changes to the benchmark's own.
+
+    ``mamdr`` is the table of that name of a run, for ``scope = "mamdr"``.
+    """
 
     label: str
     model: str
     scope: Scope = "joint"
     settings: dict[str, Any] = {}
     train: dict[str, Any] = {}
+    mamdr: dict[str, Any] = {}
 
 
 class Grid(Frozen):
@@ -120,9 +125,9 @@ class BenchConfig(Frozen):
         """
         assert self.tune is not None
         said = {
-            "entry": entry.model_dump(mode="json", exclude={"label"}),
+            "entry": entry.model_dump(mode="json", exclude={"label"}, exclude_defaults=True),
             "train": {k: v for k, v in self.train.items() if k != "max_epochs"},
-            "tune": self.tune.model_dump(mode="json", exclude={"trials"}),
+            "tune": self.tune.model_dump(mode="json", exclude={"trials"}, exclude_defaults=True),
         }
         return hashlib.sha256(canonical(said)).hexdigest()[:8]
 
@@ -144,6 +149,7 @@ class BenchConfig(Frozen):
                 "train": {**self.train, **entry.train, **changes},
                 "seed": seed,
                 "share": {"workers": 1},
+                **({"mamdr": entry.mamdr} if entry.mamdr else {}),
             },
             f"{self.name}: {entry.label}",
         )
@@ -153,6 +159,9 @@ def read(path: Path) -> BenchConfig:
     """Read a benchmark from TOML; relative ``data`` and files of clusters count from its place."""
     values = read_toml(path, "a benchmark")
     values["data"] = str(path.parent / str(values.get("data", "")))
+    for entry in values.get("entries", ()):
+        if isinstance(entry, dict) and isinstance(entry.get("settings"), dict):
+            entry["settings"] = resolved(entry["settings"], path.parent)
     try:
         bench = BenchConfig.model_validate(values)
     except ValidationError as error:
