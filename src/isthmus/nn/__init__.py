@@ -13,7 +13,8 @@ from isthmus.nn.interaction import (
     pairwise_products,
 )
 from isthmus.nn.mlp import MLP, relu_dropout
-from isthmus.nn.towers import DomainLinear, DomainTowers, Routing
+from isthmus.nn.part_experts import PartExpertLinear, PartExperts, gated
+from isthmus.nn.towers import DomainLinear, DomainTowers, Routing, grouped_linear
 
 __all__ = [
     "MLP",
@@ -30,8 +31,12 @@ __all__ = [
     "FeatureGate",
     "LowRankCrossNetwork",
     "MatrixCrossNetwork",
+    "PartExpertLinear",
+    "PartExperts",
     "Routing",
     "RowEmbedding",
+    "gated",
+    "grouped_linear",
     "pairwise_products",
     "relu_dropout",
 ]
