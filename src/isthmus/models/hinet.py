@@ -54,7 +54,8 @@ class HiNet(PartsRanker):
         self.shared_gate = nn.Linear(width, experts)
         self.specific = PartExperts(parts, experts, width, config.expert_hidden, dropout=rate)
         self.specific_gate = DomainLinear(parts, width, experts)
-        self.others = min(config.others, parts - 2)  # all but the unknown domain's and its own
+        # A lone domain has no others. Where all are read, a part's own place is read for nothing.
+        self.others = min(config.others, parts - 1) if parts > 2 else 0
         if self.others:
             self.scenario = nn.Embedding(parts, config.embedding_dim)
             self.attend = nn.Linear(config.embedding_dim, parts)
