@@ -16,7 +16,7 @@ LAYERS = [
     {"batch"},
     {"data", "nn", "optim"},
     {"models", "testing"},
-    {"training", "inference", "evaluation"},
+    {"training", "inference", "evaluation", "reference"},
 ]
 # The store reads and writes tables; tensors it hands to training, when it is asked for some.
 BESIDE = {"evaluation": set(), "report": {"evaluation"}, "store": {"evaluation", "training"}}

@@ -3,17 +3,20 @@
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import NonNegativeInt, PositiveInt, ValidationError
 
-from isthmus import clustering, models
+from isthmus import clustering, models, reference
 from isthmus.errors import ConfigError
 from isthmus.models import ModelConfig
 from isthmus.models.mamdr import MamdrConfig, refuse
+from isthmus.reference.trees import TreesConfig
 from isthmus.schema import Frozen
 from isthmus.toml import read_toml, told
 from isthmus.training.fit import TrainConfig
+
+C = TypeVar("C", bound=Frozen)
 
 Scope = Literal["joint", "isolated", "mamdr"]
 
@@ -58,11 +61,22 @@ class RunConfig(Frozen):
         Raises:
             ConfigError: no such model, or a setting it does not know.
         """
-        cls = models.get(self.model)
+        return self._settings(models.get(self.model).Config)
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether ``model`` names a reference, which is no network."""
+        return self.model in reference.names()
+
+    def reference_settings(self) -> TreesConfig:
+        """As ``model_settings``, of a reference."""
+        return self._settings(reference.get(self.model).Settings)
+
+    def _settings(self, kind: type[C]) -> C:
         try:
-            return cls.Config.model_validate(self.settings)
+            return kind.model_validate(self.settings)
         except ValidationError as error:
-            known = ", ".join(cls.Config.model_fields)
+            known = ", ".join(kind.model_fields)
             raise ConfigError(
                 f"settings of {self.model!r}: {told(error)}; it has: {known}"
             ) from None
@@ -72,7 +86,10 @@ class RunConfig(Frozen):
         train = self.train.model_dump(mode="json")
         if train["max_rows"] is None:  # runs of all rows are known by what they were before it came
             del train["max_rows"]
-        settings = self.model_settings().model_dump(mode="json")
+        if self.is_reference:  # which has no other setting of training
+            train = {key: train[key] for key in ("metric", "max_rows") if key in train}
+        kind = self.reference_settings() if self.is_reference else self.model_settings()
+        settings = kind.model_dump(mode="json")
         own = {"mamdr": self.mamdr.model_dump(mode="json")} if self.scope == "mamdr" else {}
         return {
             "model": self.model,
@@ -135,12 +152,24 @@ def checked(values: Mapping[str, Any], where: str) -> RunConfig:
         run = RunConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{where}: {told(error)}") from None
-    run.model_settings()
+    if run.is_reference:
+        _check_reference(run, where)
+    else:
+        run.model_settings()
     if run.scope == "mamdr":
         refuse(models.get(run.model))
     elif run.mamdr != MamdrConfig():
         raise ConfigError(f"{where}: the table 'mamdr' has no effect under scope {run.scope!r}")
     return run
+
+
+def _check_reference(run: RunConfig, where: str) -> None:
+    run.reference_settings()
+    reference.library()
+    if run.scope != "joint":
+        raise ConfigError(
+            f"{where}: {run.model!r} has scope 'joint' alone; scope {run.scope!r} is for networks"
+        )
 
 
 def _set(values: dict[str, Any], override: str) -> None:

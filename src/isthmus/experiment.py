@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from isthmus import models
+from isthmus import models, reference
 from isthmus.config import RunConfig
 from isthmus.data.feed import Feed, thinned
 from isthmus.data.prepared import Prepared
@@ -20,6 +20,7 @@ from isthmus.models import Model, ModelConfig, Ranker
 from isthmus.models.isolated import Isolated
 from isthmus.models.mamdr import Mamdr, MamdrConfig
 from isthmus.progress import Reporter, quiet
+from isthmus.reference.rates import Floats
 from isthmus.schema import Schema
 from isthmus.store import DataRef, Run, Store
 from isthmus.training import checkpoint
@@ -56,6 +57,7 @@ def run(
         if kept.finished:  # by another process, while this one waited
             return kept
         train = _train_isolated if config.scope == "isolated" else _train_joint
+        train = _train_reference if config.is_reference else train
         model, state = train(config, prepared, kept, reporter)
         metrics = {}
         for split in splits:
@@ -92,6 +94,8 @@ def load_model(kept: Run, data: Path | str | None = None) -> Ranker:
 
     ``data`` is needed for isolated runs alone, whose parts have vocabularies of their own.
     """
+    if kept.config["model"] in reference.names():
+        return _load_reference(kept)
     if kept.config["scope"] == "isolated":
         if data is None:
             raise ConfigError(
@@ -179,6 +183,43 @@ def _train_isolated(
         checkpoints=kept.checkpoints,
     )
     return train_isolated(job, workers=config.share.workers, reporter=reporter)
+
+
+def _train_reference(
+    config: RunConfig, prepared: Prepared, kept: Run, reporter: Reporter
+) -> tuple[Ranker, TrainingState]:
+    """Grow trees; they are few minutes' work, so what was interrupted begins again."""
+    table = prepared.table("valid")
+    columns = {key: table[key] for key in ("row", "domain", "user", "label")}
+    feed = Feed(
+        thinned(prepared.impressions("train"), config.train.max_rows, config.seed),
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        valid=prepared.impressions("valid"),
+    )
+
+    def score(scores: Floats) -> float:
+        predictions = Predictions(**columns, score=scores, domains=prepared.schema.domains)
+        return metric_of(evaluate(predictions), config.train.metric)
+
+    def on_look(state: TrainingState) -> None:
+        kept.log(epoch=state.epochs, score=state.scores[-1], losses=state.losses[-1])
+
+    kind, settings = reference.get(config.model), config.reference_settings()
+    model, state = kind.fit(
+        settings, prepared.schema, feed, score, on_look=on_look, reporter=reporter
+    )
+    with kept.artefact(kind.file) as path:
+        path.write_text(model.text, encoding="utf-8")
+    reporter.note(f"{config.model}: {config.train.metric} {state.scores[state.best_epoch]:.4f}")
+    return model, state
+
+
+def _load_reference(kept: Run) -> Ranker:
+    kind = reference.get(kept.config["model"])
+    settings = kind.Settings.model_validate(kept.config["settings"])
+    text = kept.read(kind.file).decode()
+    return kind.load(settings, kept.schema, kept.model_state(), text).eval()
 
 
 def metric_of(metrics: Metrics, name: str) -> float:

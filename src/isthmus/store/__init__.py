@@ -4,6 +4,7 @@
 
     STORE/NAME/run.json                    configuration, schema, data, status, hashes; sealed
                model.safetensors           the best epoch's weights and buffers
+               lightgbm.txt                the trees, where the reference of that name was run
                predictions/SPLIT.parquet   one row a scored row: what every metric is made from
                metrics.json                metrics by split
                checkpoints/                while training only

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -45,6 +46,7 @@ class Run:
     def __init__(self, path: Path, manifest: RunManifest) -> None:
         self.path = path
         self.manifest = manifest
+        self._cpu = time.process_time()
 
     @classmethod
     def open(cls, path: Path | str, *, schema: Schema | None = None, check: bool = True) -> "Run":
@@ -104,6 +106,7 @@ class Run:
             for directory in (self.path, self.path / "predictions", self.checkpoints):
                 sweep(directory)
             self.manifest = read(self.path)
+            self._cpu = time.process_time()
             yield
 
     def require(self, schema: Schema, data: DataRef | None = None) -> None:
@@ -129,6 +132,10 @@ class Run:
         with atomically(self.path / name) as temporary:
             yield temporary
         self._record(files={name: digest(self.path / name)})
+
+    def read(self, name: str) -> bytes:
+        """The content of the file ``name`` of the run. Raises DataError if the run has none."""
+        return self._content(name)
 
     def save_predictions(self, split: str, predictions: Predictions) -> None:
         """Keep the scores of a split."""
@@ -157,6 +164,7 @@ class Run:
         self._record(
             status="finished", scores=tuple(state.scores), losses=tuple(map(dict, state.losses))
         )
+        self.log(finished=True)
         if self.checkpoints.exists():
             remove(self.checkpoints)
 
@@ -196,14 +204,28 @@ class Run:
     # --- log
 
     def log(self, **entry: object) -> None:
-        """Append a line to ``log.jsonl``, with the time of day. Not part of what a run is hashed by."""
+        """Append a line to ``log.jsonl``. Not part of what a run is hashed by.
+
+        Each has the time of day, and ``cpu``: this process's seconds of CPU since the line before.
+        """
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        before, self._cpu = self._cpu, time.process_time()
+        entry = {"at": at, "cpu": round(self._cpu - before, 3), **entry}
         path = self.path / "log.jsonl"
         with explained(path), path.open("a+b") as file:
             size = file.tell()
             file.seek(max(size - 1, 0))
             torn = b"\n" if file.read() not in (b"", b"\n") else b""  # by a kill in mid-line
-            file.write(torn + canonical({"at": at, **entry}) + b"\n")
+            file.write(torn + canonical(entry) + b"\n")
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What the run has cost so far, over all processes that worked on it one after the other.
+
+        Lost is what a killed one did after its last line of the log, and what it let other
+        processes do.
+        """
+        return float(sum(entry.get("cpu", 0.0) for entry in self.entries()))
 
     def entries(self) -> list[dict[str, Any]]:
         """The log, oldest first, without lines that a killed process left torn.
