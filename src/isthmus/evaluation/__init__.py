@@ -1,5 +1,6 @@
 """Metrics, paired comparison and the sharing table, from stored scores. Never imports torch."""
 
+from isthmus.evaluation.aggregate import compare_means
 from isthmus.evaluation.compare import compare
 from isthmus.evaluation.evaluate import evaluate
 from isthmus.evaluation.predictions import Predictions
@@ -8,6 +9,7 @@ from isthmus.evaluation.sharing import sharing
 from isthmus.evaluation.types import (
     UNKNOWN,
     Comparison,
+    Difference,
     DomainComparison,
     DomainMetrics,
     DomainSharing,
@@ -20,6 +22,7 @@ from isthmus.evaluation.types import (
 __all__ = [
     "UNKNOWN",
     "Comparison",
+    "Difference",
     "DomainComparison",
     "DomainMetrics",
     "DomainSharing",
@@ -30,6 +33,7 @@ __all__ = [
     "SharingTable",
     "Verdict",
     "compare",
+    "compare_means",
     "evaluate",
     "sharing",
 ]

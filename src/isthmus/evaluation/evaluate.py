@@ -8,12 +8,12 @@ import numpy.typing as npt
 from isthmus.errors import MismatchError
 from isthmus.evaluation.metrics import describe
 from isthmus.evaluation.panel import Arm, Panel, domain_weights, weighted_variance
-from isthmus.evaluation.predictions import Floats, Predictions
+from isthmus.evaluation.predictions import Floats, Ints, Predictions
 from isthmus.evaluation.ranking import Ranked
 from isthmus.evaluation.types import Cluster, DomainMetrics, Interval, Metrics
 from isthmus.evaluation.variance import Estimate, auc_interval
 
-_GROUPS = {"major5": (5, True), "minor10": (10, False), "minor5": (5, False)}
+GROUPS = {"major5": (5, True), "minor10": (10, False), "minor5": (5, False)}
 
 
 def evaluate(
@@ -56,13 +56,12 @@ def _means(
     """Means over the known domains with an AUC, and why those that are missing are missing."""
     auc, defined = arm.auc[0], ~np.isnan(arm.auc[0])
     known = np.flatnonzero(defined[1:]) + 1
-    order = known[np.argsort(_sizes(panel, sizes)[known], kind="stable")]
     rows = np.diff(panel.bounds)
     values: dict[str, object] = {"macro_domains": len(known)}
     reasons = {}
-    for name, (count, largest) in _GROUPS.items():
-        chosen = order[-count:] if largest else order[:count]
-        if len(chosen) == count:
+    for name, (count, _) in GROUPS.items():
+        chosen = group(name, known, sizes_of(panel, sizes))
+        if chosen is not None:
             values[name] = float(np.average(auc[chosen], weights=rows[chosen]))
         else:
             reasons[name] = f"needs {count} domains with both classes, found {len(known)}"
@@ -84,7 +83,19 @@ def _domain_auc(panel: Panel, arm: Arm, defined: npt.NDArray[np.bool_]) -> Inter
     return auc_interval(Estimate(value, variance, max(units - 1, 1), units))
 
 
-def _sizes(panel: Panel, sizes: Mapping[str, int] | None) -> Floats:
+def group(name: str, known: Ints, sizes: Floats) -> Ints | None:
+    """Which of the domains ``known`` one of ``GROUPS`` consists of; ``None`` if they are too few.
+
+    Of domains of one size the first by id is the smaller.
+    """
+    count, largest = GROUPS[name]
+    order = known[np.argsort(sizes[known], kind="stable")]
+    chosen = order[-count:] if largest else order[:count]
+    return chosen if len(chosen) == count else None
+
+
+def sizes_of(panel: Panel, sizes: Mapping[str, int] | None) -> Floats:
+    """Sizes [D + 1] by domain id: training rows where given, else rows of the panel."""
     if sizes is None:
         return np.diff(panel.bounds).astype(float)
     strange = sorted(set(sizes) - set(panel.names))

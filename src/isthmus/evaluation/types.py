@@ -116,6 +116,13 @@ class Comparison(Frozen):
     protocol: str
 
 
+class Difference(Frozen):
+    """A difference of two models' means, its interval, and the p-value of its being zero."""
+
+    value: Interval
+    p_value: float
+
+
 class DomainSharing(Frozen):
     """One domain of the sharing table; ``gain`` is AUC of joint minus AUC of isolated."""
 
