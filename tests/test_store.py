@@ -374,3 +374,17 @@ run.model_state()
 assert "torch" in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_log_adds_up_what_a_run_cost(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over two processes: one that was killed after its first epoch, and one that finished."""
+    clock = iter([100.0, 101.0, 103.5, 7.0, 8.0, 12.0, 12.25])
+    monkeypatch.setattr("isthmus.store.run.time.process_time", lambda: next(clock))
+    killed = create(store)  # opened at 100
+    with killed.lock():  # 101
+        killed.log(epoch=1)  # 103.5
+    again = create(store)  # 7, of another process
+    with again.lock():  # 8
+        again.log(epoch=2)  # 12
+        again.finish(STATE, METRICS)  # 12.25
+    assert again.cpu_seconds == 2.5 + 4 + 0.25

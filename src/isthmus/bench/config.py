@@ -10,7 +10,6 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 from pydantic import model_validator as validated
 
 from isthmus.clustering import resolved
-from isthmus.clustering import resolved
 from isthmus.config import RunConfig, Scope, checked
 from isthmus.errors import ConfigError
 from isthmus.files import canonical
@@ -159,9 +158,6 @@ def read(path: Path) -> BenchConfig:
     """Read a benchmark from TOML; relative ``data`` and files of clusters count from its place."""
     values = read_toml(path, "a benchmark")
     values["data"] = str(path.parent / str(values.get("data", "")))
-    for entry in values.get("entries", ()):
-        if isinstance(entry, dict) and isinstance(entry.get("settings"), dict):
-            entry["settings"] = resolved(entry["settings"], path.parent)
     try:
         bench = BenchConfig.model_validate(values)
     except ValidationError as error:
