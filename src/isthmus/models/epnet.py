@@ -37,7 +37,7 @@ class EPNet(PartsRanker):
 
     class Config(PartsConfig):
         gate_hidden: PositiveInt = 64
-        tower_hidden: tuple[PositiveInt, ...] = (128, 64)
+        tower_hidden: tuple[PositiveInt, ...] = (64, 32)
 
     config: Config
 

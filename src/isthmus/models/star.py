@@ -27,11 +27,13 @@ class STAR(PartsRanker):
       (``few_rows``; see ``nn.star.PartitionedNorm``);
     * the domain's embedding enters the auxiliary network alone: within a part it is constant, and
       the normalisation would make zeros of it;
+    * layers are narrower than a lone network's: every part has weights of its own of their size,
+      and with (256, 128, 64, 32) they would be most of a step's cost at 60 domains;
     * dropout after hidden layers, as in all models here (``dropout``).
     """
 
     class Config(PartsConfig):
-        hidden: tuple[PositiveInt, ...] = (256, 128, 64, 32)
+        hidden: tuple[PositiveInt, ...] = (64, 32)
         auxiliary_hidden: PositiveInt = 32
         few_rows: NonNegativeFloat = 16.0
 

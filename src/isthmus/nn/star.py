@@ -14,7 +14,7 @@ MOMENTUM, EPS = 0.1, 1e-5  # of batch normalisation, as in torch
 
 
 class _StarProduct(torch.autograd.Function):
-    """``x @ (shared * own[part]) + bias[part]``, part by part.
+    """``x @ (shared * own[part])``, part by part, for the parts that have rows.
 
     The products of weights live in one buffer that stays in the cache and are made again on the
     way back: kept for all parts they would be most of a step's memory traffic.
@@ -22,39 +22,45 @@ class _StarProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x_BI: Tensor,
-        shared_IO: Tensor,
-        own_PIO: Tensor,
-        bias_PO: Tensor,
-        sizes: list[int],
+        ctx: Any, x_BI: Tensor, shared_IO: Tensor, own_PIO: Tensor, sizes: list[int]
     ) -> Tensor:
         ctx.save_for_backward(x_BI, shared_IO, own_PIO)
         ctx.sizes = sizes
-        out_BO, weight_IO = (
-            x_BI.new_empty(len(x_BI), shared_IO.shape[1]),
-            torch.empty_like(shared_IO),
-        )
-        for part, rows in _slices(sizes):
-            torch.mul(shared_IO, own_PIO[part], out=weight_IO)
-            torch.addmm(bias_PO[part], x_BI[rows], weight_IO, out=out_BO[rows])
+        out_BO = x_BI.new_empty(len(x_BI), shared_IO.shape[1])
+        weight_IO = torch.empty_like(shared_IO)
+        slices = zip(sizes, own_PIO.unbind(), x_BI.split(sizes), out_BO.split(sizes), strict=True)
+        for size, own_IO, x, out in slices:
+            if size:
+                torch.mul(shared_IO, own_IO, out=weight_IO)
+                torch.mm(x, weight_IO, out=out)
         return out_BO
 
     @staticmethod
-    def backward(ctx: Any, grad_BO: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad_BO: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x_BI, shared_IO, own_PIO = ctx.saved_tensors
-        grad_x_BI, grad_own_PIO = torch.empty_like(x_BI), torch.zeros_like(own_PIO)
-        grad_shared_IO, work_IO = torch.zeros_like(shared_IO), torch.empty_like(shared_IO)
-        grad_bias_PO = grad_BO.new_zeros(len(own_PIO), grad_BO.shape[1])
-        for part, rows in _slices(ctx.sizes):
-            own_IO, grad_O = own_PIO[part], grad_BO[rows]
-            torch.mul(shared_IO, own_IO, out=work_IO)
-            torch.mm(grad_O, work_IO.T, out=grad_x_BI[rows])
-            torch.mm(x_BI[rows].T, grad_O, out=work_IO)
-            grad_shared_IO.addcmul_(work_IO, own_IO)
-            torch.mul(work_IO, shared_IO, out=grad_own_PIO[part])
-            torch.sum(grad_O, 0, out=grad_bias_PO[part])
-        return grad_x_BI, grad_shared_IO, grad_own_PIO, grad_bias_PO, None
+        sizes, grad_x_BI, grad_own_PIO = (
+            ctx.sizes,
+            torch.empty_like(x_BI),
+            torch.empty_like(own_PIO),
+        )
+        grad_shared_IO, weight_IO = torch.zeros_like(shared_IO), torch.empty_like(shared_IO)
+        weight_OI = weight_IO.T
+        of_parts = zip(own_PIO.unbind(), grad_own_PIO.unbind(), strict=True)
+        of_rows = zip(
+            x_BI.T.split(sizes, 1), grad_BO.split(sizes), grad_x_BI.split(sizes), strict=True
+        )
+        for size, (own_IO, grad_own), (x, grad, grad_x) in zip(
+            sizes, of_parts, of_rows, strict=True
+        ):
+            if not size:
+                grad_own.zero_()
+                continue
+            torch.mul(shared_IO, own_IO, out=weight_IO)
+            torch.mm(grad, weight_OI, out=grad_x)
+            torch.mm(x, grad, out=grad_own)  # of the product of weights, as yet
+            grad_shared_IO.addcmul_(grad_own, own_IO)
+            grad_own.mul_(shared_IO)
+        return grad_x_BI, grad_shared_IO, grad_own_PIO, None
 
 
 class StarLinear(nn.Module):
@@ -74,10 +80,8 @@ class StarLinear(nn.Module):
 
     def forward(self, sorted_BI: Tensor, sizes: list[int]) -> Tensor:
         bias_PO = self.bias + self.part_bias
-        out_BO: Tensor = _StarProduct.apply(
-            sorted_BI, self.weight, self.part_weight, bias_PO, sizes
-        )
-        return out_BO
+        out_BO: Tensor = _StarProduct.apply(sorted_BI, self.weight, self.part_weight, sizes)
+        return out_BO + bias_PO.index_select(0, _parts(sizes, out_BO.device))
 
 
 class PartitionedNorm(nn.Module):
@@ -105,7 +109,7 @@ class PartitionedNorm(nn.Module):
 
     def forward(self, sorted_BI: Tensor, sizes: list[int]) -> Tensor:
         rows_P = torch.tensor(sizes, device=sorted_BI.device)
-        part_B = torch.arange(len(sizes), device=sorted_BI.device).repeat_interleave(rows_P)
+        part_B = _parts(sizes, sorted_BI.device)
         mean_PI, var_PI = self.mean, self.var
         if self.training:
             mean_PI, var_PI = self._statistics(sorted_BI, part_B, rows_P[:, None])
@@ -151,11 +155,7 @@ def _sums(sorted_BI: Tensor, rows_P1: Tensor) -> Tensor:
     return F.embedding_bag(places_B, sorted_BI, start_P, mode="sum")  # the fastest sum of slices
 
 
-def _slices(sizes: list[int]) -> list[tuple[int, slice]]:
-    """The parts that have rows, and where those are."""
-    found, start = [], 0
-    for part, size in enumerate(sizes):
-        if size:
-            found.append((part, slice(start, start + size)))
-        start += size
-    return found
+def _parts(sizes: list[int], device: torch.device) -> Tensor:
+    """Which part each of the sorted rows is of: [B]."""
+    rows_P = torch.tensor(sizes, device=device)
+    return torch.arange(len(sizes), device=device).repeat_interleave(rows_P)
