@@ -248,17 +248,22 @@ def tune(
 def models(name: Annotated[str | None, typer.Argument()] = None) -> None:
     """List the models, or the settings of one."""
     from isthmus import models as known
+    from isthmus import reference
 
     if name is None:
         table = Table("model", "what it is", "paper", box=None)
         for each in known.names():
             table.add_row(each, _first_line(known.get(each)), known.get(each).paper)
+        for each in reference.names():
+            table.add_row(each, _first_line(reference.get(each)), reference.get(each).paper)
         Console().print(table)
         return
-    kind = known.get(name)
+    is_reference = name in reference.names()
+    kind = reference.get(name) if is_reference else known.get(name)
+    settings = reference.get(name).Settings() if is_reference else kind.Config()
     typer.echo(f"{name}: {_first_line(kind)}\n{kind.paper}\n")
     table = Table("setting", "default", box=None)
-    for key, value in _flat(kind.Config().model_dump()):
+    for key, value in _flat(settings.model_dump()):
         table.add_row(f"settings.{key}", repr(value))
     Console().print(table)
 
