@@ -40,7 +40,7 @@ class MamdrConfig(Frozen):
     domain_rate: Rate = 0.5
     round_batches: Annotated[PositiveInt | None, Absent] = None
     helpers: Annotated[int, Field(ge=0)] = 3
-    helper_batches: Annotated[PositiveInt | None, Absent] = 5
+    helper_batches: Annotated[PositiveInt | None, Absent] = 20
     tables: bool = False
     calibration: PositiveInt = 20
 
