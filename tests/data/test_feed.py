@@ -89,6 +89,18 @@ def test_hidden_domains_have_their_share_and_all_else_stays():
     assert all((b.domain > 0).all() for b in shown)
 
 
+def test_a_domains_rows_are_hidden_on_request_alone():
+    feed = Feed(rows([1, 2] * 500), batch_size=64, seed=0, unknown_share=0.2)
+    seen = {
+        hide: torch.cat([b.domain for b in feed.epoch(0).domain(2, hide=hide)])
+        for hide in (False, True)
+    }
+    assert (seen[False] == 2).all()
+    assert set(seen[True].tolist()) == {0, 2}
+    assert (seen[True] == 0).float().mean().item() == pytest.approx(0.2, abs=0.06)
+    assert sorted(ids(feed.epoch(0).domain(2, hide=True))) == list(range(1, 1000, 2))
+
+
 def test_domain_gives_its_rows_once_in_a_new_order():
     epoch = Feed(rows([1, 2] * 40), batch_size=16, seed=0).epoch(0)
     one, other = ids(epoch.domain(2)), ids(epoch.domain(2))

@@ -65,7 +65,7 @@ def test_scores_are_those_of_the_plain_version(name, settings):
     with torch.no_grad():
         wanted = getattr(plain_adapters, name)(model, batch)
         torch.testing.assert_close(model(batch), wanted, rtol=1e-10, atol=1e-10)
-    assert wanted.std() > 0.1
+    assert wanted.std() > 0.03, "scores that hardly differ show nothing"
 
 
 def feed(valid=200):

@@ -39,17 +39,24 @@ def hamur(model, batch):
     return torch.stack(logits)
 
 
-def domain_expert(model, x, weights, biases):
+def layer_norm(x):
+    return (x - x.mean()) / torch.sqrt(x.var(unbiased=False) + 1e-5)
+
+
+def normed_linear(module, x):
+    x = layer_norm(module.linear.weight @ x + module.linear.bias)
+    return torch.relu(x * module.norm.weight + module.norm.bias)
+
+
+def domain_expert(x, weights, biases):
     for weight, bias in zip(weights, biases, strict=True):
-        x = x @ weight + bias
-        x = (x - x.mean()) / torch.sqrt(x.var(unbiased=False) + 1e-5)
-        x = torch.relu(x)
+        x = torch.relu(layer_norm(x @ weight + bias))
     return x
 
 
 def own_expert(model, x, part):
     layers = model.own.layers
-    return domain_expert(model, x, [m.weight[part] for m in layers], [m.bias[part] for m in layers])
+    return domain_expert(x, [m.weight[part] for m in layers], [m.bias[part] for m in layers])
 
 
 def others(model, x):
@@ -59,7 +66,7 @@ def others(model, x):
         return sum(own_expert(model, x, part) for part in parts) / len(parts)
     weights = [sum(m.weight[part] for part in parts) / len(parts) for m in layers]
     biases = [sum(m.bias[part] for part in parts) / len(parts) for m in layers]
-    return domain_expert(model, x, weights, biases)
+    return domain_expert(x, weights, biases)
 
 
 def shared_expert(model, x, expert):
@@ -73,8 +80,9 @@ def shared_expert(model, x, expert):
 def m3oe(model, batch):
     logits = []
     for x, part in zip(model.embed(batch), model.part(batch).tolist(), strict=True):
-        star = x @ (model.star.own_weight[part] * model.star.weight) + model.star.own_bias[part]
-        h = mlp(model.bottom, star) + mlp(model.skip, x)
+        star = x @ (model.star.part_weight[part] * model.star.weight)
+        star = star + model.star.part_bias[part] + model.star.bias
+        h = normed_linear(model.bottom, star) + normed_linear(model.skip, x)
         gate = torch.softmax(h @ model.gate.weight[part] + model.gate.bias[part], dim=0)
         shared = sum(g * shared_expert(model, h, e) for e, g in enumerate(gate))
         weight, balance = torch.sigmoid(model.fusion)

@@ -5,7 +5,6 @@ unknown one included).
 """
 
 import itertools
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, cast
@@ -18,7 +17,8 @@ from torch import Tensor, nn
 from isthmus.batch import Impressions
 from isthmus.models.base import Losses, register
 from isthmus.models.parts import PartsConfig, PartsRanker
-from isthmus.nn import MLP, DomainLinear, DomainTowers, Experts, Routing, RowEmbedding, relu_dropout
+from isthmus.nn import DomainLinear, DomainTowers, Experts, Routing, RowEmbedding, relu_dropout
+from isthmus.nn.star import StarLinear
 from isthmus.schema import Schema
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class M3oE(PartsRanker):
     Deviations: no task experts (there is one task); ``others = "mean"`` takes the mean of the
     domain experts' weights for the mean of their outputs, since a row otherwise meets every
     domain's expert (``"all"``, the paper); that mean has the row's own domain in it, which only
-    rescales b; batch norm in the shared layers, for layer norm; no norm in the towers.
+    rescales b; batch norm in the shared experts, for layer norm; no norm in the towers.
     """
 
     class Config(PartsConfig):
@@ -59,8 +59,8 @@ class M3oE(PartsRanker):
         self.embed = RowEmbedding(schema, config.embedding_dim)
         width, dropout = self.embed.width, config.dropout
         self.star = StarLinear(self.num_parts, width, config.star_hidden)
-        self.bottom = MLP(config.star_hidden, (config.hidden,), dropout=dropout)
-        self.skip = MLP(width, (config.hidden,), dropout=dropout)
+        self.bottom = NormedLinear(config.star_hidden, config.hidden, dropout=dropout)
+        self.skip = NormedLinear(width, config.hidden, dropout=dropout)
         self.experts = Experts(
             config.num_experts, config.hidden, config.expert_hidden, dropout=dropout
         )
@@ -127,28 +127,16 @@ class M3oE(PartsRanker):
             self.train()
 
 
-class StarLinear(nn.Module):
-    """x (W_p * W) + b_p on rows sorted by ``Routing``: [B, I] -> [B, O]."""
+class NormedLinear(nn.Module):
+    """Linear, layer norm, ReLU, dropout: [B, I] -> [B, O]."""
 
-    def __init__(self, parts: int, width: int, out: int) -> None:
+    def __init__(self, width: int, out: int, *, dropout: float) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(width, out))
-        nn.init.uniform_(self.weight, -(bound := 1 / math.sqrt(width)), bound)
-        self.own_weight = nn.Parameter(torch.ones(parts, width, out))
-        self.own_bias = nn.Parameter(torch.zeros(parts, out))
+        self.linear, self.norm = nn.Linear(width, out), nn.LayerNorm(out)
+        self.dropout = dropout
 
-    def forward(self, sorted_BI: Tensor, sizes: list[int]) -> Tensor:
-        parts = [
-            torch.addmm(bias, x, own * self.weight)
-            for x, own, bias in zip(
-                sorted_BI.split(sizes),
-                self.own_weight.unbind(),
-                self.own_bias.unbind(),
-                strict=True,
-            )
-            if len(x)
-        ]
-        return torch.cat(parts)
+    def forward(self, x_BI: Tensor) -> Tensor:
+        return relu_dropout(self.norm(self.linear(x_BI)), self.dropout, self.training)
 
 
 class DomainExperts(nn.Module):
