@@ -163,6 +163,14 @@ def test_each_domain_is_scored_with_running_statistics_of_its_own_rows():
             )
 
 
+def test_batches_for_statistics_are_no_steps():
+    model = build()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    epoch = Feed(rows(400), batch_size=50, seed=0).epoch(0)
+    seen = driven(model, epoch, optimizer)
+    assert int(model.backbone.mlp.norms[0].num_batches_tracked) == len(seen)
+
+
 def trained(model, epochs, state=None):
     """A few epochs on rows of all domains but the last, some hidden."""
     given, held = rows(600), rows(400, 1)

@@ -185,6 +185,8 @@ class Mamdr(Ranker):
         if not self._noted:
             return
         shared_W, trained_N = _flat(self._weights()), _flat(self._statistics())
+        buffers = self.backbone.named_buffers()
+        counts = {name: b.clone() for name, b in buffers if name not in self._noted}
         for domain in (0, *feed.domains):
             _load(self._weights(), shared_W + self.delta_DW[domain])
             _load(self._statistics(), trained_N)
@@ -194,6 +196,8 @@ class Mamdr(Ranker):
             self.noted_DN[known] = _flat(self._statistics())
         _load(self._weights(), shared_W)
         _load(self._statistics(), self.noted_DN[0])
+        for name, count in counts.items():  # such as of steps taken, which these are not
+            self.backbone.get_buffer(name).copy_(count)
 
     def _weights(self) -> list[Tensor]:
         return [self.backbone.get_parameter(name) for name in self._own]
