@@ -27,6 +27,7 @@ class AdaSparse(Ranker):
 
     * the pruned share is a batch's: of all its rows and a layer's neurons. Backwards a pruning step
       counts as its sigmoid, so that the term reaches the pruners;
+    * the term's weight grows to ``sparsity_max`` and no further: late steps would be its alone;
     * ``alpha`` goes from ``alpha_start`` to ``alpha_end`` in ``anneal_steps``, for runs of some
       thousand steps, not of a production log's number;
     * batch norm and dropout in hidden layers, as in the other networks here.
@@ -43,7 +44,8 @@ class AdaSparse(Ranker):
         prune_min: NonNegativeFloat = Field(0.15, lt=1)
         prune_max: NonNegativeFloat = Field(0.25, lt=1)
         sparsity: NonNegativeFloat = 0.01
-        sparsity_growth: NonNegativeFloat = 1e-3
+        sparsity_growth: NonNegativeFloat = 1e-2
+        sparsity_max: NonNegativeFloat = 1.0
 
         @model_validator(mode="after")
         def _bounds_in_order(self) -> "AdaSparse.Config":
@@ -78,10 +80,10 @@ class AdaSparse(Ranker):
         self.register_buffer("taken", torch.tensor(0))
         self.taken: Tensor
 
-    def alpha(self) -> Tensor:
+    def alpha(self) -> float:
         """How hard the factors are by now."""
         start, end = self.config.alpha_start, self.config.alpha_end
-        return start + (end - start) * (self.taken / self.config.anneal_steps).clamp(max=1)
+        return start + (end - start) * min(int(self.taken) / self.config.anneal_steps, 1.0)
 
     def forward(self, batch: Impressions) -> Tensor:
         return self.score(batch)[0]
@@ -109,7 +111,8 @@ class AdaSparse(Ranker):
         low, high = self.config.prune_min, self.config.prune_max
         outside_L = (pruned_L < low) | (pruned_L > high)
         distance = ((pruned_L - (low + high) / 2).abs() * outside_L).mean()
-        weight = self.config.sparsity + self.config.sparsity_growth * self.taken
+        weight = self.config.sparsity + self.config.sparsity_growth * int(self.taken)
+        weight = min(weight, self.config.sparsity_max)
         if self.training:
             self.taken = self.taken + 1
         return {"bce": bce, "sparsity": weight * distance}

@@ -35,6 +35,8 @@ class Centres(nn.Module):
 
     def _follow(self, unit_BI: Tensor) -> None:
         if not self.started:
+            if len(unit_BI) < len(self.centre):
+                return  # centres that start at one row stay one
             self.centre.copy_(_spread(unit_BI, len(self.centre)))
             self.started.fill_(True)
         centre_CI = self.centre

@@ -28,7 +28,7 @@ class Pruner(nn.Module):
         nn.init.zeros_(self.linear.bias)
         self.form, self.beta, self.threshold = form, beta, threshold
 
-    def forward(self, x_BI: Tensor, domain_BK: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x_BI: Tensor, domain_BK: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
         """Factors of the neurons, [B, I], and the share that was pruned, a scalar."""
         v_BI = self.linear(torch.cat([x_BI, domain_BK], dim=1))
         if self.form == "scaling":

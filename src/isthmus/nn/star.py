@@ -112,7 +112,7 @@ class PartitionedNorm(nn.Module):
         part_B = _parts(sizes, sorted_BI.device)
         mean_PI, var_PI = self.mean, self.var
         if self.training:
-            mean_PI, var_PI = self._statistics(sorted_BI, part_B, rows_P[:, None])
+            mean_PI, var_PI = self._statistics(sorted_BI, part_B, rows_P[:, None].to(sorted_BI))
         scale_PI = self.scale * self.part_scale * (var_PI + EPS).rsqrt()
         shift_PI = self.shift + self.part_shift - mean_PI * scale_PI
         scale_BI, shift_BI = scale_PI.index_select(0, part_B), shift_PI.index_select(0, part_B)
@@ -149,7 +149,7 @@ class PartitionedNorm(nn.Module):
 
 def _sums(sorted_BI: Tensor, rows_P1: Tensor) -> Tensor:
     """Each part's sum over its rows: [P, I]."""
-    rows_P = rows_P1[:, 0]
+    rows_P = rows_P1[:, 0].long()
     start_P = rows_P.cumsum(0) - rows_P
     places_B = torch.arange(len(sorted_BI), device=sorted_BI.device)
     return F.embedding_bag(places_B, sorted_BI, start_P, mode="sum")  # the fastest sum of slices
