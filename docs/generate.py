@@ -10,9 +10,11 @@ from typing import Any
 from typer.main import get_command
 
 from isthmus import models
-from isthmus.bench import leaderboard, read_rows
+from isthmus.bench import beside, read_rows
 from isthmus.cli import app
 from isthmus.report import ReportData
+from isthmus.report.board import Board
+from isthmus.report.board_table import to_markdown
 from isthmus.report.markdown import sharing_table
 
 HERE = Path(__file__).parent
@@ -71,8 +73,21 @@ def results() -> str:
     return NOTE + re.sub(r"\{\{(\w+) ([\w.]+)\}\}", lambda m: FILL[m[1]](m[2]), text)
 
 
+def board(name: str) -> Board:
+    """What the committed rows of a benchmark say."""
+    rows, pairs, domains = (
+        read_rows(file)
+        for file in (
+            RESULTS / f"{name}.csv",
+            beside(RESULTS / f"{name}.csv", "pairs"),
+            beside(RESULTS / f"{name}.csv", "domains"),
+        )
+    )
+    return Board.of(rows, pairs, domains)
+
+
 def _leaderboard(name: str) -> str:
-    return leaderboard(read_rows(RESULTS / f"{name}.csv"))
+    return to_markdown(board(name))
 
 
 def _sharing(name: str) -> str:

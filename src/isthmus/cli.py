@@ -30,6 +30,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as train.lr=3e-4."),
 ]
+Labels = Annotated[list[str] | None, typer.Option(metavar="LABEL", help="Only this entry.")]
 RUNS = Path("runs")
 
 
@@ -173,19 +174,62 @@ def report(
 @app.command()
 def bench(
     config: Annotated[Path, typer.Argument(help="TOML of models, seeds and data.")],
+    changed: Annotated[
+        bool,
+        typer.Option(
+            "--changed/--missing",
+            help="Run also what has a row of other settings, or only what has no row.",
+        ),
+    ] = False,
+    only: Labels = None,
+    again: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL", help="Throw this entry's runs away and make them anew."),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Instead of the TOML's, such as 0,1,2.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes at a time.")] = None,
     runs: RunsFolder = RUNS,
     results: Annotated[Path | None, typer.Option(help="CSV with a row a finished run.")] = None,
 ) -> None:
-    """Run every model with every seed (what has no row yet) and print the leaderboard."""
+    """Run every model with every seed, as far as there is no row of it, and print the leaderboard."""
+    from isthmus.bench import Choice, read
     from isthmus.bench import bench as measure
-    from isthmus.bench import leaderboard, read
+    from isthmus.report.board_table import to_markdown
     from isthmus.store import Store
 
     wanted = read(config)
     place = results or config.parent / "results" / f"{wanted.name}.csv"
-    rows = measure(wanted, Store(runs), place, reporter=ConsoleReporter())
-    typer.echo(leaderboard(rows))
+    choice = Choice(
+        only=tuple(only or ()),
+        seeds=_seeds(seeds),
+        again=tuple(again or ()),
+        changed=changed,
+        workers=workers,
+    )
+    _, failed = measure(wanted, Store(runs), place, choice=choice, reporter=ConsoleReporter())
+    typer.echo(to_markdown(_board(place)))
     typer.echo(f"rows: {place}")
+    _tell_failed(failed)
+
+
+@app.command()
+def leaderboard(
+    config: Annotated[Path, typer.Argument(help="TOML of the benchmark.")],
+    out: Annotated[Path | None, typer.Option(help="Write page, table and pictures here.")] = None,
+    results: Annotated[Path | None, typer.Option(help="CSV with a row a finished run.")] = None,
+) -> None:
+    """Print a benchmark's leaderboard from its rows, or write it as page, Markdown and pictures."""
+    from isthmus.bench import read
+    from isthmus.report.board_page import write_board
+    from isthmus.report.board_table import to_markdown
+
+    place = results or config.parent / "results" / f"{read(config).name}.csv"
+    board = _board(place)
+    if out is None:
+        typer.echo(to_markdown(board))
+        return
+    for path in write_board(board, out):
+        typer.echo(path)
 
 
 @app.command()
@@ -217,9 +261,7 @@ def cluster(
 @app.command()
 def tune(
     config: Annotated[Path, typer.Argument(help="TOML of a benchmark that has a [tune] table.")],
-    only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="LABEL", help="Only this entry.")
-    ] = None,
+    only: Labels = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes at a time.")] = None,
     runs: RunsFolder = RUNS,
     results: Annotated[Path | None, typer.Option(help="CSV with a row a trial.")] = None,
@@ -285,6 +327,25 @@ def demo(
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
+
+
+def _board(results: Path) -> Any:
+    from isthmus.bench import beside, read_rows
+    from isthmus.report.board import Board
+
+    rows = read_rows(results)
+    if not rows:
+        raise ConfigError(f"{results} has no rows; `isthmus bench` writes them")
+    return Board.of(
+        rows, read_rows(beside(results, "pairs")), read_rows(beside(results, "domains"))
+    )
+
+
+def _seeds(text: str | None) -> tuple[int, ...]:
+    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
+    if not all(part.isdecimal() for part in parts):
+        raise ConfigError(f"--seeds {text!r}: expected whole numbers with commas, such as 0,1,2")
+    return tuple(map(int, parts))
 
 
 def _tell_failed(failed: dict[str, str]) -> None:

@@ -1,114 +1,237 @@
-"""A benchmark: models x seeds on one data set, resumable, one row a finished run in a CSV file."""
+"""``isthmus bench``: models x seeds on one data set, resumable, one row a finished run."""
 
-import multiprocessing
-import time
-from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
-from scipy import stats
 
-from isthmus.bench.config import BenchConfig, Entry
-from isthmus.bench.rows import METRICS, read_rows, write_rows
-from isthmus.experiment import run
+from isthmus import models
+from isthmus.bench.config import SEARCHED, BenchConfig, Entry, Point
+from isthmus.bench.pairs import pairs
+from isthmus.bench.pool import Failure, done
+from isthmus.bench.rows import (
+    DOMAINS,
+    METRICS,
+    PAIRS,
+    Row,
+    beside,
+    by_entry,
+    read_rows,
+    write_rows,
+)
+from isthmus.bench.tuning import best, training_rows
+from isthmus.config import RunConfig
+from isthmus.data.prepared import Prepared
+from isthmus.errors import IsthmusError
+from isthmus.evaluation import Metrics
+from isthmus.experiment import default_name, run
+from isthmus.files import remove
 from isthmus.progress import Reporter, quiet
 from isthmus.store import Run, Store
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What of a benchmark is to be run, and how.
+
+    What has no row is run. ``changed``: also what has a row of other settings (the benchmark's, or
+    those that were found for it) than it would be run with now. ``again``: labels whose runs are
+    thrown away and made anew. A row stays until the one that replaces it is there.
+    """
+
+    only: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    again: tuple[str, ...] = ()
+    changed: bool = False
+    workers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run: an entry and a seed, the settings found for it in so many trials."""
+
+    entry: Entry
+    seed: int
+    found: Point
+    trials: int
+    again: bool
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.entry.label, self.seed
+
+
 def bench(
-    config: BenchConfig, store: Store, results: Path, *, reporter: Reporter = quiet
-) -> list[dict[str, str]]:
-    """Run what has no row in ``results`` yet, and return all rows; each is written when its run ends."""
-    rows = read_rows(results)
-    known = {(row["label"], int(row["seed"])) for row in rows}
-    jobs = [(entry, seed) for seed in config.seeds for entry in config.entries]
-    missing = [job for job in jobs if (job[0].label, job[1]) not in known]
+    config: BenchConfig,
+    store: Store,
+    results: Path,
+    *,
+    choice: Choice = Choice(),
+    reporter: Reporter = quiet,
+) -> tuple[list[Row], dict[str, str]]:
+    """Run what is chosen; returns all rows, and the runs that failed with the reason.
+
+    Beside ``results`` (NAME.csv, one row a run) lie NAME.domains.csv (one row a run and domain),
+    NAME.pairs.csv (tests against the best) and NAME.tuning.csv (read: what ``tune`` found). All
+    are written as soon as a run ends: what was stopped goes on from there, an unfinished run from
+    its last epoch.
+    """
+    rows, domains = read_rows(results), read_rows(beside(results, "domains"))
+    jobs = _jobs(config, beside(results, "tuning"), choice, reporter)
+    due = _due(config, jobs, rows, choice, reporter)
+    failed: dict[str, str] = {}
     with reporter.task(f"{config.name}: runs", len(jobs)) as advance:
-        advance(len(jobs) - len(missing))
-        for row in _finished(config, store, missing):
-            rows.append(row)
-            rows.sort(key=lambda row: (row["label"], int(row["seed"])))
-            write_rows(results, rows)
-            reporter.note(f"{row['label']} seed {row['seed']}: DomainAUC {row['domain_auc']}")
+        advance(len(jobs) - len(due))
+        work = partial(_one, config, store)
+        for job, made in done(work, due, choice.workers or config.workers):
+            label, seed = job.key
+            if isinstance(made, Failure):
+                failed[f"{label} seed {seed}"] = made.reason
+                reporter.note(f"{label} seed {seed} failed: {made.reason}")
+            else:
+                rows = _replaced(rows, job, [made[0]])
+                domains = _replaced(domains, job, made[1])
+                write_rows(results, rows)
+                write_rows(beside(results, "domains"), domains, DOMAINS)
+                reporter.note(f"{label} seed {seed}: DomainAUC {made[0]['domain_auc']}")
             advance(1)
-    return rows
+    place = beside(results, "pairs")
+    if rows and (len(failed) < len(due) or not place.exists()):
+        _test(config, store, rows, place, reporter)
+    return rows, failed
 
 
-def leaderboard(rows: Sequence[dict[str, str]], metrics: Sequence[str] = METRICS) -> str:
-    """A Markdown table: mean and 95 % interval over seeds (Student's t), best DomainAUC first."""
-    by_label: dict[str, list[dict[str, str]]] = {}
-    for row in rows:
-        by_label.setdefault(row["label"], []).append(row)
-    order = sorted(by_label, key=lambda label: -_mean(by_label[label], "domain_auc"))
-    lines = [
-        f"| model | seeds | {' | '.join(metrics)} | logloss | parameters | CPU-s |",
-        f"|---|--:|{'--:|' * (len(metrics) + 3)}",
-    ]
-    for label in order:
-        own = by_label[label]
-        cells = [_interval(own, metric) for metric in (*metrics, "logloss")]
-        parameters, seconds = f"{int(own[0]['parameters']):,}", f"{_mean(own, 'cpu_seconds'):.0f}"
-        lines.append(f"| {label} | {len(own)} | {' | '.join(cells)} | {parameters} | {seconds} |")
-    return "\n".join(lines) + "\n"
+def _jobs(config: BenchConfig, tuning: Path, choice: Choice, reporter: Reporter) -> list[Job]:
+    """All runs that are chosen, seed by seed, so that a stopped benchmark compares like with like."""
+    trials = read_rows(tuning)
+    config.chosen(choice.again)
+    jobs = []
+    for entry in config.chosen(choice.only):
+        found, tried = best(config, entry, trials)
+        if config.tune is not None and tried < config.tune.trials:
+            wanted = config.tune.trials
+            told = f"tuned with {tried} of {wanted} trials" if tried else "not tuned"
+            reporter.note(f"{entry.label} is {told}; `isthmus tune` gives it the rest")
+        for seed in choice.seeds or config.seeds:
+            jobs.append(Job(entry, seed, found, tried, entry.label in choice.again))
+    return sorted(jobs, key=lambda job: job.seed)
 
 
-def _mean(rows: Sequence[dict[str, str]], column: str) -> float:
-    return float(np.mean([float(row[column]) for row in rows]))
+def _due(
+    config: BenchConfig, jobs: list[Job], rows: list[Row], choice: Choice, reporter: Reporter
+) -> list[Job]:
+    """Of these runs the ones without a row, with one to be replaced, or to be made again."""
+    known = {(row["label"], int(row["seed"])): row["run"] for row in rows}
+    expected = _names(config, [job for job in jobs if job.key in known])
+    changed = [key for key, name in expected.items() if known[key] != name]
+    if changed and not choice.changed:
+        labels = ", ".join(sorted({label for label, _ in changed}))
+        reporter.note(f"rows of other settings stay: {labels} (--changed runs them anew)")
+    anew = set(changed) if choice.changed else set()
+    return [job for job in jobs if job.key not in known or job.key in anew or job.again]
 
 
-def _interval(rows: Sequence[dict[str, str]], column: str) -> str:
-    values = [float(row[column]) for row in rows if row[column]]
-    if not values:
-        return "–"
-    if len(values) == 1:
-        return f"{values[0]:.4f}"
-    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
-    return f"{np.mean(values):.4f} ± {half:.4f}"
+def _names(config: BenchConfig, jobs: list[Job]) -> dict[tuple[str, int], str]:
+    prepared = Prepared.open(config.data, verify=False) if jobs else None
+    return {job.key: default_name(_config(config, job), prepared) for job in jobs if prepared}
 
 
-def _finished(
-    config: BenchConfig, store: Store, jobs: Sequence[tuple[Entry, int]]
-) -> Iterator[dict[str, str]]:
-    work = partial(_one, config, store)
-    if config.workers == 1 or len(jobs) < 2:
-        yield from map(work, jobs)
+def _config(config: BenchConfig, job: Job) -> RunConfig:
+    return config.config(job.entry, job.seed, job.found)
+
+
+def _replaced(rows: list[Row], job: Job, made: list[Row]) -> list[Row]:
+    others = [row for row in rows if (row["label"], int(row["seed"])) != job.key]
+    return sorted([*others, *made], key=lambda row: (row["label"], int(row["seed"])))
+
+
+def _one(config: BenchConfig, store: Store, job: Job) -> tuple[Row, list[Row]]:
+    wanted = _config(config, job)
+    if job.again:
+        _forget(store, default_name(wanted, Prepared.open(config.data, verify=False)))
+    kept = run(wanted, store)
+    return _row(config, job, kept), _domains(config, job, kept.metrics["test"])
+
+
+def _forget(store: Store, name: str) -> None:
+    """Throw a finished run away; one that was stopped is what is being made again, and goes on."""
+    if name not in store.names():
         return
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(config.workers, torch.set_num_threads, (1,), maxtasksperchild=1) as pool:
-        yield from pool.imap_unordered(work, jobs)
+    kept = Run.open(store.root / name, check=False)
+    if kept.finished:
+        with kept.lock():
+            pass  # nobody is reading it to go on with it
+        remove(kept.path)
 
 
-def _one(config: BenchConfig, store: Store, job: tuple[Entry, int]) -> dict[str, str]:
-    entry, seed = job
-    started = time.process_time()
-    kept = run(config.config(entry, seed), store)
-    return _row(config.name, entry, seed, kept, time.process_time() - started)
-
-
-def _row(data: str, entry: Entry, seed: int, kept: Run, seconds: float) -> dict[str, str]:
-    found, scores = kept.metrics["test"], kept.manifest.scores
-    worst = found.worst_domain
+def _row(config: BenchConfig, job: Job, kept: Run) -> Row:
+    entry, train = job.entry, _config(config, job).train
+    found, valid, scores = kept.metrics["test"], kept.metrics["valid"], kept.manifest.scores
+    rows = training_rows(config.data, train.max_rows)
+    seconds = kept.cpu_seconds
+    counted = entry.scope != "isolated" and entry.model in models.names()
+    speed = rows * len(scores) / seconds if counted and seconds else None
     values = {
-        "auc": found.overall.auc.value if found.overall.auc else None,
-        **{name: getattr(found, name) for name in METRICS if hasattr(found, name)},
-        "worst_auc": worst[1] if worst else None,
-        "logloss": found.overall.logloss,
-        "ece": found.overall.ece,
+        **_figures(found),
+        "valid_auc": valid.overall.auc.value if valid.overall.auc else None,
+        "valid_domain_auc": valid.domain_auc,
+        "valid_logloss": valid.overall.logloss,
     }
-    state = kept.model_state()
     return {
-        "data": data,
+        "data": config.name,
         "label": entry.label,
         "model": entry.model,
         "scope": entry.scope,
-        "seed": str(seed),
+        "seed": str(job.seed),
         **{name: "" if value is None else f"{value:.6f}" for name, value in values.items()},
-        "worst_domain": worst[0] if worst else "",
+        "worst_domain": found.worst_domain[0] if found.worst_domain else "",
         "epochs": str(len(scores)),
         "best_epoch": str(1 + int(np.argmax(scores))),
-        "parameters": str(sum(v.numel() for v in state.values() if v.is_floating_point())),
-        "cpu_seconds": f"{seconds:.0f}",
+        "parameters": str(
+            sum(v.numel() for v in kept.model_state().values() if v.is_floating_point())
+        ),
+        **{name: repr(getattr(train, name)) for name in SEARCHED},
+        "trials": str(job.trials),
+        "train_rows": str(rows),
+        "cpu_seconds": f"{seconds:.1f}",
+        "train_rows_per_cpu_s": "" if speed is None else f"{speed:.0f}",
         "run": kept.name,
     }
+
+
+def _figures(found: Metrics) -> dict[str, float | None]:
+    return {
+        "auc": found.overall.auc.value if found.overall.auc else None,
+        **{name: getattr(found, name) for name in METRICS if hasattr(found, name)},
+        "worst_auc": found.worst_domain[1] if found.worst_domain else None,
+        "logloss": found.overall.logloss,
+        "ece": found.overall.ece,
+    }
+
+
+def _domains(config: BenchConfig, job: Job, found: Metrics) -> list[Row]:
+    return [
+        {
+            "data": config.name,
+            "label": job.entry.label,
+            "seed": str(job.seed),
+            "domain": domain,
+            "rows": str(of.rows),
+            "positives": str(of.positives),
+            "auc": f"{of.auc.value:.6f}" if of.auc else "",
+        }
+        for domain, of in found.by_domain.items()
+    ]
+
+
+def _test(
+    config: BenchConfig, store: Store, rows: list[Row], place: Path, reporter: Reporter
+) -> None:
+    """Write the tests against the best; where a row's run is not here, those of before stay."""
+    try:
+        found = pairs(config, store, by_entry(rows), reporter=reporter)
+    except IsthmusError as error:
+        reporter.note(f"{place.name} stays as it is: {error}")
+        return
+    write_rows(place, found, PAIRS)

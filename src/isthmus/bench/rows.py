@@ -20,12 +20,32 @@ COLUMNS = (
     "worst_domain",
     "logloss",
     "ece",
+    "valid_auc",
+    "valid_domain_auc",
+    "valid_logloss",
     "epochs",
     "best_epoch",
     "parameters",
+    "lr",
+    "batch_size",
+    "weight_decay",
+    "embedding_l2",
+    "trials",
+    "train_rows",
     "cpu_seconds",
+    "train_rows_per_cpu_s",
     "run",
 )
+"""Of a run: figures of the test split (``valid_``: of the validation split), its cost, and the
+training settings used, found in so many ``trials`` (0: not tuned).
+
+``cpu_seconds`` is training and scoring. ``train_rows_per_cpu_s`` counts each row once an epoch;
+empty where what is logged are no epochs over all rows.
+"""
+DOMAINS = ("data", "label", "seed", "domain", "rows", "positives", "auc")
+"""Of a run and a domain, on the test split; ``auc`` is empty where it is undefined."""
+PAIRS = ("data", "metric", "label", "best", "seeds", "difference", "low", "high", "p", "p_holm")
+"""Of a metric and an entry: its difference from the best entry, tested."""
 TRIALS = (
     "data",
     "label",
@@ -43,6 +63,19 @@ TRIALS = (
     "note",
 )
 """Of a trial: the settings tried; ``valid``, empty where training failed (``note`` says how)."""
+
+
+def beside(results: Path, what: str) -> Path:
+    """The file of the same benchmark that holds something else: NAME.csv, NAME.domains.csv."""
+    return results.with_name(f"{results.stem}.{what}.csv")
+
+
+def by_entry(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each label, in their order."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["label"], []).append(row)
+    return found
 
 
 def read_rows(file: Path) -> list[Row]:

@@ -105,6 +105,13 @@ def points(tuning: TuneConfig, own: Point) -> Iterator[Point]:
         yield point
 
 
+def training_rows(data: str, most: int | None) -> int:
+    """How many rows a run is trained on."""
+    train = Prepared.open(data, verify=False).manifest.splits["train"]
+    rows = sum(count.rows for count in train.values())
+    return rows if most is None else min(most, rows)
+
+
 def _trial(config: BenchConfig, runs: Path, job: tuple[Entry, int]) -> Row:
     """One trial: trained, scored on the validation rows, and kept in the study."""
     entry, number = job
@@ -129,19 +136,13 @@ def _trial(config: BenchConfig, runs: Path, job: tuple[Entry, int]) -> Row:
         "metric": wanted.train.metric,
         "valid": "" if value is None else f"{value:.6f}",
         "epochs": str(epochs),
-        "rows": str(_rows(config, wanted.train.max_rows)),
+        "rows": str(training_rows(config.data, wanted.train.max_rows)),
         "cpu_seconds": f"{time.process_time() - started:.0f}",
         "note": note,
     }
     _add(study, row, config)
     remove(store.root / name)
     return row
-
-
-def _rows(config: BenchConfig, most: int | None) -> int:
-    train = Prepared.open(config.data, verify=False).manifest.splits["train"]
-    rows = sum(count.rows for count in train.values())
-    return rows if most is None else min(most, rows)
 
 
 def _next(config: BenchConfig, entry: Entry, number: int, study: "Study") -> Point:

@@ -1,6 +1,7 @@
 """Every picture of the report, for the page and as an image file alike."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,18 @@ def pictures(data: ReportData, palette: Palette = LIGHT) -> list[Picture]:
 
 
 def save_pictures(data: ReportData, folder: Path, *, scale: float = 2.0) -> list[Path]:
+    """Write the pictures of a report, as ``save`` does."""
+    return save(pictures(data), folder, scale=scale)
+
+
+def save(drawn: Sequence[Picture], folder: Path, *, scale: float = 2.0) -> list[Path]:
     """Write each picture that has figures as ``KEY.png`` and ``KEY.svg``; returns the paths.
 
     Needs no browser. Pictures with thousands of cells have no SVG (it would be tens of megabytes). ``scale`` is the number of image pixels a CSS pixel. The ground is white.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for picture in pictures(data):
+    for picture in drawn:
         if picture.chart is None:
             continue
         spec = json.dumps(still(picture.spec()))

@@ -1,12 +1,12 @@
 "use strict";
 
 /* Sorting: undefined figures stand last in either direction, equal ones keep the table's order. */
-const domainTable = document.getElementById("domain-table");
+const sortable = document.querySelector("table.sortable");
 
 function sortBy(header, ascending) {
   const column = header.cellIndex;
   const numeric = header.dataset.kind === "number";
-  const body = domainTable.tBodies[0];
+  const body = sortable.tBodies[0];
   const keyed = Array.from(body.rows, (row) => {
     const text = row.cells[column].dataset.value;
     return { row, key: numeric ? Number(text) : text, missing: text === "" };
@@ -25,7 +25,7 @@ function filterRows() {
   const wanted = document.getElementById("filter-name").value.trim().toLowerCase();
   const checked = document.querySelectorAll("input[name=verdict]:checked");
   const verdicts = new Set(Array.from(checked, (box) => box.value));
-  const rows = Array.from(domainTable.tBodies[0].rows);
+  const rows = Array.from(sortable.tBodies[0].rows);
   for (const row of rows) {
     row.hidden = !(row.dataset.name.includes(wanted) && verdicts.has(row.dataset.verdict));
   }
@@ -33,8 +33,8 @@ function filterRows() {
   document.getElementById("shown").textContent = `${shown} of ${rows.length} domains`;
 }
 
-if (domainTable) {
-  for (const button of domainTable.tHead.querySelectorAll("button")) {
+if (sortable) {
+  for (const button of sortable.tHead.querySelectorAll("button")) {
     const header = button.closest("th");
     button.addEventListener("click", () => {
       const first = header.classList.contains("number") ? "descending" : "ascending";
@@ -44,9 +44,11 @@ if (domainTable) {
     });
   }
   const form = document.querySelector("form.filters");
-  form.addEventListener("input", filterRows);
-  form.addEventListener("submit", (event) => event.preventDefault());
-  filterRows(); /* a reloaded page keeps what was typed */
+  if (form) {
+    form.addEventListener("input", filterRows);
+    form.addEventListener("submit", (event) => event.preventDefault());
+    filterRows(); /* a reloaded page keeps what was typed */
+  }
 }
 
 for (const place of document.querySelectorAll(".waiting")) place.textContent = "Drawing…";
