@@ -1,5 +1,6 @@
 """The reference ranker: it learns what is planted, gives the same bytes twice, is run as models are."""
 
+import csv
 import hashlib
 import sys
 
@@ -9,7 +10,7 @@ import torch
 from sklearn.metrics import roc_auc_score as auc
 from typer.testing import CliRunner
 
-from isthmus import bench
+from isthmus import bench, experiment
 from isthmus.batch import Impressions
 from isthmus.cli import app
 from isthmus.config import checked
@@ -18,6 +19,7 @@ from isthmus.data.prepare import prepare
 from isthmus.data.prepared import Prepared
 from isthmus.data.sources import get
 from isthmus.errors import ConfigError, IntegrityError
+from isthmus.evaluation import evaluate
 from isthmus.experiment import load_model, run
 from isthmus.inference import probabilities
 from isthmus.reference.trees import Trees, TreesConfig
@@ -123,6 +125,24 @@ def test_the_same_seed_gives_the_same_bytes(data, tmp_path):
     assert contents(other)["lightgbm.txt"] != contents(one)["lightgbm.txt"]
 
 
+def test_an_interrupted_run_begins_again_and_ends_the_same(data, tmp_path, monkeypatch):
+    whole, calls = run(config(data), Store(tmp_path / "whole")), []
+
+    def interrupted(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return evaluate(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "evaluate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(config(data), Store(tmp_path / "again"))
+    again = run(config(data), Store(tmp_path / "again"))
+    assert len(calls) == 2
+    assert contents(again) == contents(whole)
+
+
 def test_a_run_is_kept_as_any_other(data, tmp_path):
     kept = run(config(data, train={"max_rows": 3000}), Store(tmp_path))
     text = (kept.path / "lightgbm.txt").read_bytes()
@@ -169,8 +189,9 @@ def test_it_stands_in_a_benchmark(data, tmp_path):
         '[[entries]]\nlabel = "MLP"\nmodel = "mlp"\n'
         "settings = {hidden = [8], embedding_dim = 4}\n"
     )
-    rows = bench.bench(bench.read(tmp_path / "b.toml"), Store(tmp_path / "r"), tmp_path / "b.csv")
-    row = next(row for row in rows if row["label"] == "LightGBM")
+    bench.bench(bench.read(tmp_path / "b.toml"), Store(tmp_path / "r"), tmp_path / "b.csv")
+    with (tmp_path / "b.csv").open(newline="", encoding="utf-8") as file:
+        row = next(row for row in csv.DictReader(file) if row["label"] == "LightGBM")
     kept = Store(tmp_path / "r").run(row["run"])
     assert float(row["auc"]) == pytest.approx(kept.metrics["test"].overall.auc.value, abs=1e-6)
     assert int(row["parameters"]) == len(kept.model_state()["leaves"]) > 10
