@@ -21,7 +21,7 @@ class AdaSparse(Ranker):
     Factors near 0 become 0: the neuron is pruned for that row. ``alpha``, which hardens the factors,
     and the weight of the sparsity term grow with the training steps, which the state dict counts.
     The term is the mean over layers of the pruned share's distance from the middle of
-    [``prune_min``, ``prune_max``], for layers outside these bounds (eq. 8 and 9).
+    [``prune_min``, ``prune_max``], for layers outside these bounds.
 
     Other than in the paper:
 

@@ -32,7 +32,7 @@ class ADL(Ranker):
 
     class Config(ModelConfig):
         distributions: PositiveInt = 3
-        hidden: tuple[PositiveInt, ...] = (256, 128, 64)
+        hidden: tuple[PositiveInt, ...] = (128, 64)
         iterations: PositiveInt = 3
         momentum: NonNegativeFloat = Field(0.9, lt=1)
         temperature: PositiveFloat = 0.1

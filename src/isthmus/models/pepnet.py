@@ -20,7 +20,7 @@ class PEPNet(PartsRanker):
     """Parameter and Embedding Personalised Network (Chang et al., KDD 2023), domains for its tasks.
 
     EPNet's gated embeddings feed the towers, one a part; PPNet scales the units of every hidden
-    layer (eq. 8) by a gate that reads the prior (user's and item's id) and, without a gradient,
+    layer by a gate that reads the prior (user's and item's id) and, without a gradient,
     EPNet's output.
 
     Other than in the paper:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Centres(nn.Module):
-    """Dynamic routing to C centres (ADL, SIGIR 2023, section 2.2): rows [B, I] -> centre of each [B].
+    """Dynamic routing to C centres (ADL, SIGIR 2023): rows [B, I] -> centre of each [B].
 
     Rows and centres are compared on the unit sphere. In training each of ``iterations`` shares the
     batch's rows out by a softmax over similarities and moves the batch's centres to the shares'

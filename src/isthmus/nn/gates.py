@@ -10,7 +10,7 @@ from isthmus.schema import Schema
 
 
 class GateNU(nn.Module):
-    """Gate Neural Unit (eq. 2 and 3): ``gamma * sigmoid(MLP(x))``, around gamma / 2; [B, I] -> [B, O]."""
+    """Gate Neural Unit: ``gamma * sigmoid(MLP(x))``, around gamma / 2; [B, I] -> [B, O]."""
 
     def __init__(self, width: int, hidden: int, out: int, *, gamma: float = 2.0) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class GateNU(nn.Module):
 
 
 class DomainGate(nn.Module):
-    """EPNet (eq. 4 to 6): embeddings scaled by a gate that reads them and the domain; [B, I] -> [B, I].
+    """EPNet: embeddings scaled by a gate that reads them and the domain; [B, I] -> [B, I].
 
     The gate's gradient does not reach the embeddings that it reads, only the domain's.
     """

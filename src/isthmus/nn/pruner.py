@@ -12,7 +12,7 @@ Form = Literal["binarisation", "scaling", "fusion"]
 
 
 class Pruner(nn.Module):
-    """Weights of a layer's input neurons, from these and the domain (eq. 3 to 6).
+    """Weights of a layer's input neurons, from these and the domain.
 
     ``v`` is a linear map of both. Binarisation keeps neurons with sigmoid(alpha v) above
     ``threshold``; scaling weights them by beta * sigmoid(v); fusion weights by beta *

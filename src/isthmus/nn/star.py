@@ -38,21 +38,14 @@ class _StarProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_BO: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x_BI, shared_IO, own_PIO = ctx.saved_tensors
-        sizes, grad_x_BI, grad_own_PIO = (
-            ctx.sizes,
-            torch.empty_like(x_BI),
-            torch.empty_like(own_PIO),
-        )
+        grad_x_BI, grad_own_PIO = torch.empty_like(x_BI), torch.empty_like(own_PIO)
         grad_shared_IO, weight_IO = torch.zeros_like(shared_IO), torch.empty_like(shared_IO)
-        weight_OI = weight_IO.T
-        of_parts = zip(own_PIO.unbind(), grad_own_PIO.unbind(), strict=True)
-        of_rows = zip(
-            x_BI.T.split(sizes, 1), grad_BO.split(sizes), grad_x_BI.split(sizes), strict=True
-        )
-        for size, (own_IO, grad_own), (x, grad, grad_x) in zip(
-            sizes, of_parts, of_rows, strict=True
-        ):
-            if not size:
+        weight_OI, sizes = weight_IO.T, ctx.sizes
+        weights = zip(own_PIO.unbind(), grad_own_PIO.unbind(), strict=True)
+        row_slices = (x_BI.T.split(sizes, 1), grad_BO.split(sizes), grad_x_BI.split(sizes))
+        rows = zip(*row_slices, strict=True)
+        for (own_IO, grad_own), (x, grad, grad_x) in zip(weights, rows, strict=True):
+            if not len(grad):
                 grad_own.zero_()
                 continue
             torch.mul(shared_IO, own_IO, out=weight_IO)
@@ -64,7 +57,7 @@ class _StarProduct(torch.autograd.Function):
 
 
 class StarLinear(nn.Module):
-    """A linear layer of weight ``shared * own`` and bias ``shared + own`` (eq. 6): [B, I] -> [B, O].
+    """A linear layer of weight ``shared * own`` and bias ``shared + own``: [B, I] -> [B, O].
 
     The shared weight starts as any layer's, the parts' own at 1 and their biases at 0: at first all
     parts are the shared network.
@@ -85,7 +78,7 @@ class StarLinear(nn.Module):
 
 
 class PartitionedNorm(nn.Module):
-    """Batch norm with each part's own statistics, scale and shift (eq. 3 and 4): [B, I] -> [B, I].
+    """Batch norm with each part's own statistics, scale and shift: [B, I] -> [B, I].
 
     The paper draws each batch from one domain. A batch that mixes them can hold few rows of a part,
     so a part of n rows is normalised by n / (n + ``few_rows``) of the batch's statistics and the
