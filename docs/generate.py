@@ -1,9 +1,11 @@
 """Writes the pages that follow from code and committed results. A test says when they are stale.
 
-Run: python docs/generate.py
+Run: python docs/generate.py               the pages
+     python docs/generate.py --pictures    and the pictures of every leaderboard that they show
 """
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,11 @@ from isthmus.bench import beside, read_rows
 from isthmus.cli import app
 from isthmus.report import ReportData
 from isthmus.report.board import Board
-from isthmus.report.board_table import to_markdown
+from isthmus.report.board_page import save_board_pictures
+from isthmus.report.board_table import to_markdown, tuning_to_markdown
+from isthmus.report.charts_board import board_pictures
 from isthmus.report.markdown import sharing_table
+from isthmus.report.palette import LIGHT
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "benchmarks" / "results"
@@ -96,9 +101,39 @@ def _sharing(name: str) -> str:
     return sharing_table(data.sharing)
 
 
-FILL = {"leaderboard": _leaderboard, "sharing": _sharing}
+def _tuning(name: str) -> str:
+    return tuning_to_markdown(read_rows(RESULTS / f"{name}.tuning.csv"))
+
+
+def _pictures(name: str) -> str:
+    """Links to a leaderboard's pictures, with their captions."""
+    drawn = [picture for picture in board_pictures(board(name), LIGHT) if picture.chart is not None]
+    return "\n\n".join(
+        f"![{picture.title}](pictures/{name}/{picture.key}.png)\n\n*{picture.title}.* {picture.caption}"
+        for picture in drawn
+    )
+
+
+def draw(name: str) -> None:
+    """Write a leaderboard's pictures as PNG; the docs show no other kind."""
+    for path in save_board_pictures(board(name), HERE / "pictures" / name):
+        if path.suffix == ".svg":
+            path.unlink()
+
+
+FILL = {
+    "leaderboard": _leaderboard,
+    "sharing": _sharing,
+    "tuning": _tuning,
+    "pictures": _pictures,
+}
 PAGES = {"cli.md": cli, "models.md": model_pages, "results.md": results}
 
 if __name__ == "__main__":
+    if "--pictures" in sys.argv[1:]:
+        for shown in re.findall(
+            r"\{\{pictures ([\w.]+)\}\}", (HERE / "results.template").read_text("utf-8")
+        ):
+            draw(shown)
     for page, make in PAGES.items():
         (HERE / page).write_text(make(), encoding="utf-8")

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from isthmus.bench import beside, write_rows
+from isthmus.bench.rows import DOMAINS, PAIRS, TRIALS
+from tests.report.board_sample import MODELS, board_rows
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
@@ -22,6 +26,44 @@ def generator():
 def test_generated_pages_are_up_to_date(page):
     made = generator().PAGES[page]()
     assert (DOCS / page).read_text(encoding="utf-8") == made, "run: python docs/generate.py"
+
+
+@pytest.fixture
+def planted(tmp_path, monkeypatch):
+    """The generator, with the rows of one benchmark to fill from."""
+    module = generator()
+    rows, pairs, domains = board_rows()
+    results = tmp_path / "planted.csv"
+    write_rows(results, rows)
+    write_rows(beside(results, "pairs"), pairs, PAIRS)
+    write_rows(beside(results, "domains"), domains, DOMAINS)
+    trials = [
+        {"label": "PLE", "trial": "0", "lr": "0.001", "batch_size": "1024", "valid": "0.7"},
+        {"label": "PLE", "trial": "1", "lr": "0.003", "batch_size": "512", "valid": "0.71"},
+        {"label": "PLE", "trial": "2", "lr": "0.01", "batch_size": "512", "valid": ""},
+    ]
+    common = {"weight_decay": "1e-05", "embedding_l2": "0.0"}
+    write_rows(beside(results, "tuning"), [{**row, **common} for row in trials], TRIALS)
+    monkeypatch.setattr(module, "RESULTS", tmp_path)
+    monkeypatch.setattr(module, "HERE", tmp_path)
+    return module
+
+
+def test_a_leaderboard_in_the_docs_has_its_marks(planted, tmp_path):
+    """Filled from rows, tests and trials: the fourth model on is marked; the best trial is named."""
+    (tmp_path / "results.template").write_text("{{leaderboard planted}}\n{{tuning planted}}\n")
+    lines = planted.results().splitlines()
+    marked = [next(n for n in MODELS if f"| {n} |" in line) for line in lines if "†" in line[:200] and line.startswith("| ")]  # fmt: skip
+    assert marked == list(MODELS[3:])
+    assert "| PLE | 0.003 | 512 | 1e-05 | 0 | 0.7100 | 0.7000 | 3 |" in lines
+
+
+def test_pictures_in_the_docs_are_those_that_are_drawn(planted, tmp_path):
+    (tmp_path / "results.template").write_text("{{pictures planted}}\n")
+    links = re.findall(r"\]\((\S+)\)", planted.results())
+    assert len(links) == 4
+    planted.draw("planted")
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("pictures/**/*.*")} == set(links)  # fmt: skip
 
 
 def test_every_link_between_pages_leads_somewhere():

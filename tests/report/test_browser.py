@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from isthmus.report.board import Board
+from isthmus.report.board_page import to_html as board_to_html
 from isthmus.report.html import to_html
 from isthmus.report.palette import DARK, LIGHT
+from tests.report.board_sample import MODELS, board_rows
 from tests.report.sample import sample
 from tests.report.test_html import NASTY
 
@@ -82,6 +85,8 @@ def files(tmp_path_factory):
     reports = {"32": sample(32), "300": sample(300), "nasty": sample(len(NASTY), names=NASTY)}
     for name, data in reports.items():
         (folder / f"{name}.html").write_text(to_html(data), encoding="utf-8")
+    board = board_to_html(Board.of(*board_rows()))
+    (folder / "board.html").write_text(board, encoding="utf-8")
     return folder
 
 
@@ -275,3 +280,31 @@ def test_without_scripts_the_figures_are_still_there(visit):
     seen = visit("32", java_script_enabled=False)
     assert seen.page.locator("#domain-table tbody tr").count() == 32
     assert seen.page.get_by_text("Pictures need JavaScript").first.is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_leaderboard_draws_and_sorts(visit, scheme):
+    seen = visit("board", color_scheme=scheme)
+    names = "rows => rows.map(row => row.cells[0].textContent)"
+    assert seen.page.eval_on_selector_all("table.sortable tbody tr", names) == list(MODELS)
+    drawn = seen.page.eval_on_selector_all(
+        "[data-picture]",
+        "places => places.map(p => [p.dataset.picture, p.querySelectorAll('svg path').length])",
+    )
+    assert [key for key, _ in drawn] == [
+        "standing-domain_auc",
+        "standing-minor10",
+        "cost",
+        "domains",
+    ]
+    assert all(marks >= len(MODELS) for _, marks in drawn)
+    seen.page.get_by_role("button", name="CPU-s", exact=True).click()
+    seconds = seen.page.eval_on_selector_all(
+        "table.sortable tbody tr", "rows => rows.map(row => Number(row.cells[10].dataset.value))"
+    )
+    assert seconds == sorted(seconds, reverse=True)
+    seen.page.get_by_role("button", name="Rows/CPU-s", exact=True).click()
+    last = seen.page.eval_on_selector_all("table.sortable tbody tr", names)[-1]
+    assert last == "Isolated MLP", "undefined figures stand last"
+    assert seen.messages == []
+    assert len(seen.requests) == 1

@@ -84,21 +84,22 @@ def bench(
     with reporter.task(f"{config.name}: runs", len(jobs)) as advance:
         advance(len(jobs) - len(due))
         work = partial(_one, config, store)
-        for job, made in done(work, due, choice.workers or config.workers):
+        for count, (job, made) in enumerate(done(work, due, choice.workers or config.workers), 1):
             label, seed = job.key
+            place = f"{count} of {len(due)}: {label} seed {seed}"
             if isinstance(made, Failure):
                 failed[f"{label} seed {seed}"] = made.reason
-                reporter.note(f"{label} seed {seed} failed: {made.reason}")
+                reporter.note(f"{place} failed: {made.reason}")
             else:
                 rows = _replaced(rows, job, [made[0]])
                 domains = _replaced(domains, job, made[1])
                 write_rows(results, rows)
                 write_rows(beside(results, "domains"), domains, DOMAINS)
-                reporter.note(f"{label} seed {seed}: DomainAUC {made[0]['domain_auc']}")
+                reporter.note(f"{place}: DomainAUC {made[0]['domain_auc']}")
             advance(1)
-    place = beside(results, "pairs")
-    if rows and (len(failed) < len(due) or not place.exists()):
-        _test(config, store, rows, place, reporter)
+    tests = beside(results, "pairs")
+    if rows and (len(failed) < len(due) or not tests.exists()):
+        _test(config, store, rows, tests, reporter)
     return rows, failed
 
 
@@ -110,9 +111,10 @@ def _jobs(config: BenchConfig, tuning: Path, choice: Choice, reporter: Reporter)
     for entry in config.chosen(choice.only):
         found, tried = best(config, entry, trials)
         if config.tune is not None and tried < config.tune.trials:
-            wanted = config.tune.trials
-            told = f"tuned with {tried} of {wanted} trials" if tried else "not tuned"
-            reporter.note(f"{entry.label} is {told}; `isthmus tune` gives it the rest")
+            others = any(row["label"] == entry.label for row in trials) and not tried
+            told = f"tuned with {tried} of {config.tune.trials} trials" if tried else "not tuned"
+            why = " (its trials are of other settings or of another grid)" if others else ""
+            reporter.note(f"{entry.label} is {told}{why}; `isthmus tune` does what is missing")
         for seed in choice.seeds or config.seeds:
             jobs.append(Job(entry, seed, found, tried, entry.label in choice.again))
     return sorted(jobs, key=lambda job: job.seed)

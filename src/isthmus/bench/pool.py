@@ -31,12 +31,17 @@ def done(
 ) -> Iterator[tuple[J, R | Failure]]:
     """Each job with its result, as soon as it is there. ``work`` and the jobs must be picklable.
 
-    One worker works in this process. More have a process each, with one thread, which ends when
-    this one does, however that ends.
+    One worker works in this process. More have a process each, which ends when this one does,
+    however that ends. Either way torch has one thread: no figure depends on the workers.
     """
     if min(workers, len(jobs)) <= 1:
-        for job in jobs:
-            yield job, attempted(work, job)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            for job in jobs:
+                yield job, attempted(work, job)
+        finally:
+            torch.set_num_threads(threads)
         return
     waiting = list(reversed(jobs))
     crew = [_Worker(work) for _ in range(min(workers, len(jobs)))]

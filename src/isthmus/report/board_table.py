@@ -1,13 +1,15 @@
 """The leaderboard's table: its cells in words, and as Markdown."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from isthmus.report import words
-from isthmus.report.board import ALPHA, METRICS, TESTED, Board, Line
+from isthmus.report.board import ALPHA, METRICS, TESTED, Board, Line, Rows
 from isthmus.report.markdown import cell
 
 DAGGER: Final = "†"
 TITLES: Final = ("model", "seeds", *METRICS.values(), "parameters", "rows/CPU-s", "CPU-s", "trials")
+_SEARCHED: Final = ("lr", "batch_size", "weight_decay", "embedding_l2")
 
 
 def to_markdown(board: Board) -> str:
@@ -27,6 +29,26 @@ def _cells(board: Board, line: Line) -> list[str]:
         bold = f"**{main}**" if board.best.get(metric) == line.label else main
         figures.append(" ".join(filter(None, (bold + mark(line, metric), half))))
     return [cell(line.label), str(line.seeds), *figures, *costs(line)]
+
+
+def tuning_to_markdown(rows: Rows) -> str:
+    """What the search found, from the rows of NAME.tuning.csv: each entry's best trial."""
+    titles = (*_SEARCHED, "validation", "own settings", "trials")
+    lines = [f"| model | {' | '.join(titles)} |", f"|---|{'--:|' * len(titles)}"]
+    for label in dict.fromkeys(row["label"] for row in rows):
+        own = sorted((r for r in rows if r["label"] == label), key=lambda row: int(row["trial"]))
+        scored = [row for row in own if row["valid"]]
+        if not scored:
+            continue
+        best, first = max(scored, key=lambda row: float(row["valid"])), own[0]
+        cells = [f"{float(best[name]):g}" for name in _SEARCHED]
+        cells += [_valid(best), _valid(first) if first["trial"] == "0" else words.NONE]
+        lines.append(f"| {cell(label)} | {' | '.join(cells)} | {len(own)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _valid(row: Mapping[str, str]) -> str:
+    return words.number(float(row["valid"]), 4) if row["valid"] else "diverged"
 
 
 def figure(line: Line, metric: str) -> tuple[str, str]:

@@ -17,8 +17,9 @@ _STANDINGS: Final = (
     "behind by more than chance",
     "not tested",
 )
-_WIDTH: Final = 620
+_WIDTH: Final = 550
 _HEIGHT: Final = 360
+"""Pixels of the scatter as it is drawn for an image, axes left out: names are placed for these."""
 _CLIP: Final = 0.9
 
 
