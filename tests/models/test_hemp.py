@@ -115,7 +115,7 @@ def test_every_mask_found_is_valid_w7():
 
 def test_the_batch_that_meets_a_search_is_trained_with_its_own_masks_w3():
     """Published: with the mask of the domain that was searched last."""
-    model, feed, _ = trained(every=3, dropout=0.0)
+    model, feed, _ = trained(first=0, every=3, dropout=0.0)
     steps = model.epoch(feed)
     for _ in range(4):  # warm-up
         next(steps)
@@ -294,7 +294,7 @@ def test_searches_come_when_the_configuration_says(first, every, due):
     assert not any(SearchConfig(enabled=False).is_due(step, 5) for step in range(12))
 
 
-def trained(experts=(3, 4, 5), *, data=None, valid=None, every=10**6, dropout=0.2):
+def trained(experts=(3, 4, 5), *, data=None, valid=None, dropout=0.2, **search):
     """A model after a few steps, the feed of the next epoch, and the optimiser."""
     torch.manual_seed(0)
     config = AREAD.Config(
@@ -303,7 +303,9 @@ def trained(experts=(3, 4, 5), *, data=None, valid=None, every=10**6, dropout=0.
         bottom_hidden=(8, 6),
         experts=experts,
         dropout=dropout,
-        search=SearchConfig(warmup_steps=4, candidates=4, updates=2, scorings=2, every=every),
+        search=SearchConfig(
+            warmup_steps=4, candidates=4, updates=2, scorings=2, **{"every": 10**6, **search}
+        ),
         augment=None,
     )
     model = AREAD(config, SCHEMA).double()

@@ -105,6 +105,9 @@ class PlainAREAD(nn.Module):
             nn.Linear(width, 1, bias=False) for _ in range(self.sizes[-1] * bool(self.cross_weight))
         )
         self.wide = nn.Linear(width, 1, bias=False) if config.wide else None
+        self.own = None
+        if config.domain_head:
+            self.own = nn.Embedding(domains, self.sizes[0] * config.bottom_hidden[-1])
         self.bias = nn.Parameter(torch.zeros(1))
         self.masks, self.searched = [], False
 
@@ -128,9 +131,11 @@ class PlainAREAD(nn.Module):
             mixed.append(sum(share[:, [e]] * output for e, output in enumerate(outputs)))
         return mixed, row
 
-    def bypass(self, row):
+    def bypass(self, row, mixed, domain):
         """What reaches each head beside the hierarchy: a list of [B]."""
         logit = self.bias.expand(len(row))
+        if self.own is not None:
+            logit = logit + (self.own(domain) * torch.cat(mixed, dim=1)).sum(1)
         if self.wide is not None:
             logit = logit + self.wide(row)[:, 0]
         if not len(self.cross_weight):
@@ -160,6 +165,7 @@ class PlainAREAD(nn.Module):
     def head_logits(self, features, domain):
         """Logit of every head, a list of [B], and which rows use it, a list of [B] Booleans."""
         below, row = self.inputs(features, domain)
+        beside = self.bypass(row, below, domain)
         gate_input = torch.cat([self.domain(domain), self.groups(domain)], dim=1)
         for level, experts in enumerate(self.levels):
             used, outputs = self.active(level, domain), []
@@ -171,7 +177,6 @@ class PlainAREAD(nn.Module):
                     x = sum(gate[:, [s]] * output for s, output in enumerate(below))
                 outputs.append(expert(x, used[t]))
             below = outputs
-        beside = self.bypass(row)
         logits = [
             head(output)[:, 0] + beside[t]
             for t, (head, output) in enumerate(zip(self.heads, below, strict=True))
@@ -269,4 +274,6 @@ def _pairs(plain, ours):
         yield pair(bias, ours.cross.bias, lambda v, n=layer: v[n])
     if plain.wide is not None:
         yield pair(plain.wide.weight, ours.wide.weight)
+    if plain.own is not None:
+        yield pair(plain.own.weight, ours.domain_head)
     yield pair(plain.bias, ours.bias)

@@ -44,6 +44,8 @@ def tune(
     """
     tuning = _needed(config)
     entries = config.entries if entries is None else entries
+    # A reference has none of these settings: every trial would be the same run.
+    entries = [entry for entry in entries if not config.config(entry, 0).is_reference]
     studies = {entry.label: config.study(entry) for entry in config.entries}
     rows = read_rows(results)
     kept = [row for row in rows if studies.get(row["label"], row["study"]) == row["study"]]

@@ -35,6 +35,7 @@ class AREAD(Ranker):
         expert_hidden: tuple[tuple[PositiveInt, ...], ...] | None = None
         cross_layers: NonNegativeInt = 3
         wide: bool = True
+        domain_head: bool = True
         loss: Literal["bagging", "mean"] = "bagging"
         search: SearchConfig = SearchConfig()
         augment: Annotated[AugmentConfig | None, Absent] = AugmentConfig()
@@ -72,6 +73,10 @@ class AREAD(Ranker):
         self.cross = CrossNetwork(width, config.cross_layers) if config.cross_layers else None
         self.cross_head = nn.Linear(width, last, bias=False) if config.cross_layers else None
         self.wide = nn.Linear(width, 1, bias=False) if config.wide else None
+        self.domain_head = None
+        if config.domain_head:
+            own = torch.randn(schema.num_domains + 1, first * self.bottom.width)
+            self.domain_head = nn.Parameter(own / own.shape[1] ** 0.5)
         self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, batch: Impressions) -> Tensor:
@@ -95,6 +100,9 @@ class AREAD(Ranker):
             bypass_BT = bypass_BT + self.cross_head(self.cross(row_BI))
         if self.wide is not None:
             bypass_BT = bypass_BT + self.wide(row_BI)
+        if self.domain_head is not None:
+            own_BX = self.domain_head[batch.domain] * inputs_BSO.flatten(1)
+            bypass_BT = bypass_BT + own_BX.sum(1, keepdim=True)
         return inputs_BSO.transpose(0, 1), bypass_BT
 
     def used_heads(self, domain_B: Tensor) -> Tensor:

@@ -36,16 +36,16 @@ class SearchConfig(Frozen):
 
     enabled: bool = True
     warmup_steps: NonNegativeInt = 100
-    first: NonNegativeInt = 0
+    first: NonNegativeInt | None = None
     every: PositiveInt | None = None
     candidates: PositiveInt = 10
     updates: NonNegativeInt = 5
     scorings: PositiveInt = 5
     batch_size: PositiveInt = 512
-    lr: PositiveFloat = 1e-2
+    lr: PositiveFloat = 2e-3
     start_density: PositiveFloat = Field(0.8, le=1)
     density: Annotated[Annotated[PositiveFloat, Field(le=1)] | None, Absent] = 0.6
-    flips: NonNegativeFloat = 0.2
+    flips: NonNegativeFloat = 0.05
     prune: PositiveFloat = Field(0.05, lt=1)
     incumbent: bool = True
     regrow: bool = True
@@ -56,7 +56,8 @@ class SearchConfig(Frozen):
     def is_due(self, step: int, domains: int) -> bool:
         """Whether a search comes before this training step (the warm-up is not counted)."""
         every = self.every or STEPS_A_DOMAIN * domains
-        return self.enabled and step >= self.first and (step - self.first) % every == 0
+        first = every if self.first is None else self.first
+        return self.enabled and step >= first and (step - first) % every == 0
 
     def share_after(self, prunes: int) -> float:
         """Share of a level's edges kept after so many prunes, falling evenly to ``density``."""
