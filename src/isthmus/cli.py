@@ -32,6 +32,7 @@ Overrides = Annotated[
 ]
 Labels = Annotated[list[str] | None, typer.Option(metavar="LABEL", help="Only this entry.")]
 RUNS = Path("runs")
+_STOPPED = 130
 
 
 def main() -> None:
@@ -41,9 +42,10 @@ def main() -> None:
     except IsthmusError as error:
         Console(stderr=True, soft_wrap=True).print(f"isthmus: {error}", style="red", markup=False)
         sys.exit(2)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("isthmus: stopped; the same command goes on from the last epoch")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == _STOPPED:  # Ctrl-C, of which typer makes this code and no word
+            Console(stderr=True).print("isthmus: stopped; the same command goes on where it was")
+        raise
 
 
 @app.command()

@@ -1,10 +1,18 @@
 """bench, tune and leaderboard as a user meets them: exit codes, and one line for a mistake."""
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
 
 import pytest
 
-from isthmus.bench import beside, read_rows, write_rows
+from isthmus.bench import BenchConfig, beside, read_rows, write_rows
 from tests.report.board_sample import board_rows
 from tests.test_cli import isthmus, refused
 
@@ -80,3 +88,33 @@ def test_leaderboard_needs_rows_alone(toml, tmp_path):
 def test_a_mistake_is_one_line(toml, tmp_path, arguments, told):
     command, *rest = arguments
     assert told in refused(command, toml, *rest, cwd=tmp_path)
+
+
+def test_ctrl_c_ends_all_and_says_how_to_go_on(toml, tmp_path):
+    """The signal that a terminal sends to the command and its processes alike."""
+    results = tmp_path / "results" / "shop.csv"
+    command = [sys.executable, "-m", "isthmus.cli", "bench", str(toml), "--seeds", "0,1,2,3,4,5"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not results.exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate()
+    assert process.returncode == 130
+    assert "the same command goes on where it was" in told
+    assert "Traceback" not in told
+    rows = read_rows(results)
+    assert 1 <= len(rows) < 6
+    assert all(row["domain_auc"] for row in rows)
+
+
+def test_the_example_of_the_docs_is_a_benchmark():
+    page = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+    (example,) = re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    config = BenchConfig.model_validate(tomllib.loads(example))
+    assert config.tune.trials == 8
+    for entry in config.entries:
+        assert config.trial(entry, config.own(entry)).train.max_rows == 300_000
+    assert config.config(config.entries[1], 0).train.max_epochs == 20
