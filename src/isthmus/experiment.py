@@ -73,7 +73,8 @@ def default_name(config: RunConfig, prepared: Prepared) -> str:
     content = canonical({"config": config.identity(), "data": prepared.digest})
     scope = "" if config.scope == "joint" else f"-{config.scope}"
     short = hashlib.sha256(content).hexdigest()[:8]
-    return f"{prepared.manifest.name}-{config.model}{scope}-s{config.seed}-{short}"
+    model = config.model.rpartition(":")[2]  # of a user's own, the class without its module
+    return f"{prepared.manifest.name}-{model}{scope}-s{config.seed}-{short}"
 
 
 def predict(model: Ranker, prepared: Prepared, split: str) -> Predictions:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from isthmus import models
 from isthmus.bench.config import SEARCHED, BenchConfig, Entry, Point
 from isthmus.bench.pairs import pairs
 from isthmus.bench.pool import Failure, done
@@ -168,11 +167,12 @@ def _forget(store: Store, name: str) -> None:
 
 
 def _row(config: BenchConfig, job: Job, kept: Run) -> Row:
-    entry, train = job.entry, _config(config, job).train
+    entry, wanted = job.entry, _config(config, job)
+    train = wanted.train
     found, valid, scores = kept.metrics["test"], kept.metrics["valid"], kept.manifest.scores
     rows = training_rows(config.data, train.max_rows)
     seconds = kept.cpu_seconds
-    counted = entry.scope != "isolated" and entry.model in models.names()
+    counted = entry.scope != "isolated" and not wanted.is_reference
     speed = rows * len(scores) / seconds if counted and seconds else None
     values = {
         **_figures(found),

@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
 from isthmus.batch import Histories, Impressions
+from isthmus.errors import ConfigError
 from isthmus.schema import Frozen, Schema
 
 if TYPE_CHECKING:
@@ -79,13 +80,27 @@ class Retriever(Model):
 
 
 def register(name: str, *, paper: str) -> Callable[[M], M]:
-    """Class decorator: make a model known as ``name``."""
+    """Class decorator: make a model known as ``name``.
+
+    The same class defined anew, as in a notebook, takes the place of what it was.
+
+    Raises:
+        ConfigError: another class has this name.
+    """
 
     def add(cls: M) -> M:
-        if name in _registered:
-            raise ValueError(f"model {name!r} is registered twice: {_registered[name]} and {cls}")
+        other = _registered.get(name, cls)
+        if _place(other) != _place(cls):
+            raise ConfigError(
+                f"model {name!r} is registered twice: by {_place(other)} and by {_place(cls)}; "
+                "choose another name for yours"
+            )
         cls.name, cls.paper = name, paper
         _registered[name] = cls
         return cls
 
     return add
+
+
+def _place(cls: type) -> str:
+    return f"{cls.__module__}:{cls.__qualname__}"
