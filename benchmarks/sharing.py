@@ -16,7 +16,7 @@ from isthmus.sharing import report_data
 from isthmus.store import Store
 
 HERE = Path(__file__).parent
-PARTS = {"joint": "AREAD", "isolated": "Isolated MLP", "shared": "shared MLP"}
+PARTS = {"joint": "AREAD", "isolated": "Isolated (MLP)", "shared": "MLP, domain-blind"}
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
         names=PARTS,
         rules=Rules(data=f"the test split of {prepared.manifest.name}"),
     )
-    first = [runs[label][0] for label in dict.fromkeys([*PARTS.values(), *runs])]
+    first = [runs[label][0] for label in PARTS.values()]
     data = report_data(first, table, source=prepared.manifest.source)
     (HERE / "results" / f"{asked.name}.report.json").write_text(to_json(data), encoding="utf-8")
     for path in save_pictures(data, HERE.parent / "docs" / "pictures" / asked.name):
