@@ -165,6 +165,8 @@ def rows_of(run: Run, by: str, data: Path | None = None) -> list[dict[str, str]]
     edges = load_model(run).expert_masks()
     if not edges:
         raise DataError(f"{run.path}: a {run.config['model']} without masks; expected AREAD's")
+    if all(bool(level[1:].all()) for level in edges):
+        raise DataError(f"{run.path}: no mask leaves an edge out; no search came in so few steps")
     kind, groups = groups_of(by, run, data)
     known = [level[1:].numpy() for level in edges]  # the unknown domain uses all
     named = {

@@ -1,13 +1,15 @@
 """What of the studies the docs show: tables and pictures from committed rows, as far as there are any."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from isthmus.bench import read, read_rows
 from isthmus.bench.rows import Row
 from isthmus.report.charts_study import differences, mask_overlap
 from isthmus.report.palette import LIGHT
 from isthmus.report.picture import Picture
-from isthmus.report.study import Study, mask_table, study_table
+from isthmus.report.study import DEFAULT, Study, mask_table, study_table
 
 HERE = Path(__file__).parent
 NAMES = ("ablation", "levels", "first_experts", "search_rate", "augmentation")
@@ -21,6 +23,16 @@ def study(name: str) -> Study:
     config = read(HERE / f"{name}.toml")
     labels = [entry.label for entry in config.entries]
     return Study.of(config.name, _rows(config.name), labels)
+
+
+def protocol(name: str) -> str:
+    """Seeds, training and the default's settings, as the TOML of a study has them."""
+    bench = read(HERE / f"{name}.toml")
+    (default,) = (entry for entry in bench.entries if entry.label.endswith(DEFAULT))
+    seeds = ", ".join(map(str, bench.seeds))
+    return (
+        f"Seeds {seeds}; training {_told(bench.train)}; our default here {_told(default.settings)}."
+    )
 
 
 def study_markdown(name: str) -> str:
@@ -47,6 +59,13 @@ def pictures() -> list[Picture]:
 
 def _rows(name: str) -> list[Row]:
     return read_rows(HERE / "results" / f"{name}.csv")
+
+
+def _told(settings: Mapping[str, Any], prefix: str = "") -> str:
+    return ", ".join(
+        _told(value, f"{prefix}{key}.") if isinstance(value, dict) else f"`{prefix}{key} = {value}`"
+        for key, value in settings.items()
+    )
 
 
 def _linked(picture: Picture) -> str:
