@@ -1,7 +1,7 @@
 """Writes the pages that follow from code and committed results. A test says when they are stale.
 
 Run: python docs/generate.py               the pages
-     python docs/generate.py --pictures    and the pictures of every leaderboard that they show
+     python docs/generate.py --pictures    and the pictures of every leaderboard and study they show
 """
 
 import re
@@ -21,8 +21,13 @@ from isthmus.report.board_table import to_markdown, tuning_to_markdown
 from isthmus.report.charts_board import board_pictures
 from isthmus.report.markdown import sharing_table
 from isthmus.report.palette import LIGHT
+from isthmus.report.pictures import save
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))  # for the studies' own tables and charts
+
+from benchmarks.speed import cost_page  # noqa: E402
+
 RESULTS = HERE.parent / "benchmarks" / "results"
 NOTE = "<!-- made by docs/generate.py; do not edit -->\n\n"
 
@@ -74,7 +79,16 @@ def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 def results() -> str:
     """The hand-written frame of results, its marked places filled from benchmarks/results."""
-    text = (HERE / "results.template").read_text(encoding="utf-8")
+    return _filled("results.template")
+
+
+def cost() -> str:
+    """What dozens of domains cost."""
+    return _filled("cost.template")
+
+
+def _filled(template: str) -> str:
+    text = (HERE / template).read_text(encoding="utf-8")
     return NOTE + re.sub(r"\{\{(\w+) ([\w.]+)\}\}", lambda m: FILL[m[1]](m[2]), text)
 
 
@@ -116,9 +130,31 @@ def _pictures(name: str) -> str:
 
 def draw(name: str) -> None:
     """Write a leaderboard's pictures as PNG; the docs show no other kind."""
-    for path in save_board_pictures(board(name), HERE / "pictures" / name):
+    _only_png(save_board_pictures(board(name), HERE / "pictures" / name))
+
+
+def draw_cost(name: str) -> None:
+    """Write the pictures of the cost study."""
+    drawn = cost_page.pictures(read_rows(RESULTS / f"{name}.csv"))
+    _only_png(save(drawn, HERE / "pictures" / name))
+
+
+def _only_png(written: list[Path]) -> None:
+    for path in written:
         if path.suffix == ".svg":
             path.unlink()
+
+
+def _cost_limits(name: str) -> str:
+    return cost_page.limits(read_rows(RESULTS / f"{name}.csv"))
+
+
+def _cost_table(name: str) -> str:
+    return cost_page.table(read_rows(RESULTS / f"{name}.csv"))
+
+
+def _cost_pictures(name: str) -> str:
+    return cost_page.markdown(read_rows(RESULTS / f"{name}.csv"), name)
 
 
 FILL = {
@@ -126,8 +162,11 @@ FILL = {
     "sharing": _sharing,
     "tuning": _tuning,
     "pictures": _pictures,
+    "cost_limits": _cost_limits,
+    "cost_table": _cost_table,
+    "cost_pictures": _cost_pictures,
 }
-PAGES = {"cli.md": cli, "models.md": model_pages, "results.md": results}
+PAGES = {"cli.md": cli, "models.md": model_pages, "results.md": results, "cost.md": cost}
 
 if __name__ == "__main__":
     if "--pictures" in sys.argv[1:]:
@@ -135,5 +174,6 @@ if __name__ == "__main__":
             r"\{\{pictures ([\w.]+)\}\}", (HERE / "results.template").read_text("utf-8")
         ):
             draw(shown)
+        draw_cost("cost")
     for page, make in PAGES.items():
         (HERE / page).write_text(make(), encoding="utf-8")

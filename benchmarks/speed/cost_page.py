@@ -54,38 +54,41 @@ def _line(name: str, few: Row, most: Row) -> str:
 
 def pictures(rows: Sequence[Row], palette: Palette = LIGHT) -> list[Picture]:
     """Time, its growth, and parameters, against the number of domains."""
-    timed = [row for row in rows if row.get("cpu_s_per_1000_rows")]
+    shown = [row for row in rows if int(row["domains"]) in _AXIS]
+    timed = [row for row in shown if row.get("cpu_s_per_1000_rows")]
+    ratio = alt.Y(
+        "value:Q",
+        title="time of a step / time at 5 domains",
+        scale=alt.Scale(zero=False, nice=True, padding=6),
+    )
+    time = alt.Y(
+        "value:Q",
+        title="CPU-ms for 1,000 rows",
+        scale=alt.Scale(type="log", nice=False, padding=12),
+        axis=alt.Axis(values=[5, 10, 20, 50, 100, 200]),
+    )
+    count = alt.Y("value:Q", title="parameters", axis=alt.Axis(format="~s", tickCount=6))
     return [
-        _picture(
+        Picture(
             "growth",
             "Training time relative to 5 domains",
             "Median of the rounds' ratios; process CPU time of whole training steps.",
-            [(row, float(row["ratio_to_5"])) for row in timed],
-            alt.Y("value:Q", title="time of a step / time at 5 domains", scale=alt.Scale(zero=False)),
-            palette,
+            _lines([(row, float(row["ratio_to_5"])) for row in timed], ratio, palette),
         ),
-        _picture(
+        Picture(
             "time",
             "Training time of 1,000 rows",
             "CPU milliseconds, on a logarithmic axis.",
-            [(row, 1000 * _time(row)) for row in timed],
-            alt.Y("value:Q", title="CPU-ms for 1,000 rows", scale=alt.Scale(type="log")),
-            palette,
+            _lines([(row, 1000 * _time(row)) for row in timed], time, palette),
         ),
-        _picture(
+        Picture(
             "parameters",
             "Parameters",
-            "Embedding tables included (0.53 million), on a logarithmic axis.",
-            [(row, float(row["parameters"])) for row in rows],
-            alt.Y(
-                "value:Q",
-                title="parameters",
-                scale=alt.Scale(type="log"),
-                axis=alt.Axis(format="~s"),
-            ),
-            palette,
+            "Embedding tables included: 0.52 million in each model but the isolated ones, of which "
+            "each has those of its own ids.",
+            _lines([(row, float(row["parameters"])) for row in shown], count, palette),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def markdown(rows: Sequence[Row], folder: str) -> str:
@@ -96,14 +99,9 @@ def markdown(rows: Sequence[Row], folder: str) -> str:
     )
 
 
-def _picture(
-    key: str,
-    title: str,
-    caption: str,
-    values: Iterable[tuple[Row, float]],
-    y: Any,
-    palette: Palette,
-) -> Picture:
+def _lines(values: Iterable[tuple[Row, float]], y: Any, palette: Palette) -> Any:
+    """Thin grey lines for the other rankers, under coloured and marked ones; what is counted alone
+    is dashed and drawn last, so that it hides none."""
     named = [*NAMES.values(), OTHERS]
     drawn = [
         {
@@ -114,12 +112,8 @@ def _picture(
         }
         for row, value in values
     ]
-    present = [n for n in named if any(value["name"] == n for value in drawn)]
-    return Picture(key, title, caption, _lines(drawn, present, y, palette))
-
-
-def _lines(drawn: list[dict[str, Any]], present: list[str], y: Any, palette: Palette) -> Any:
-    """Thin grey lines for the other rankers, under coloured and marked ones."""
+    drawn.sort(key=lambda value: named.index(value["name"]))
+    present = list(dict.fromkeys(value["name"] for value in drawn))
     hues = dict(zip(NAMES.values(), _hues(palette), strict=True)) | {OTHERS: palette.unmeasured}
     shapes = dict(zip([*NAMES.values(), OTHERS], _SHAPES, strict=True))
     colour = alt.Color(
@@ -132,6 +126,8 @@ def _lines(drawn: list[dict[str, Any]], present: list[str], y: Any, palette: Pal
         scale=alt.Scale(domain=present, range=[shapes[name] for name in present]),
         legend=alt.Legend(title=None),
     )
+    alone = alt.datum.name == NAMES[ISOLATED]
+    dash = alt.condition(alone, alt.value([5, 4]), alt.value([1, 0]))
     x = alt.X(
         "domains:Q",
         title="domains",
@@ -142,7 +138,7 @@ def _lines(drawn: list[dict[str, Any]], present: list[str], y: Any, palette: Pal
     others, marked = (alt.Chart(rows_of(group)).encode(x=x, y=y, color=colour) for group in groups)
     return alt.layer(
         others.mark_line(strokeWidth=1, opacity=0.7).encode(detail="model:N"),
-        marked.mark_line(strokeWidth=2),
+        marked.mark_line(strokeWidth=2).encode(strokeDash=dash),
         marked.mark_point(filled=True, size=60, opacity=1).encode(shape=shape),
     ).properties(width="container", height=340)
 
