@@ -27,6 +27,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # for the studies' own tables and charts
 
 from benchmarks.speed import cost_page  # noqa: E402
+from benchmarks.studies import page as studies_page  # noqa: E402
 
 RESULTS = HERE.parent / "benchmarks" / "results"
 NOTE = "<!-- made by docs/generate.py; do not edit -->\n\n"
@@ -87,6 +88,11 @@ def cost() -> str:
     return _filled("cost.template")
 
 
+def studies() -> str:
+    """The paper's studies, as far as they have been run."""
+    return _filled("studies.template")
+
+
 def _filled(template: str) -> str:
     text = (HERE / template).read_text(encoding="utf-8")
     return NOTE + re.sub(r"\{\{(\w+) ([\w.]+)\}\}", lambda m: FILL[m[1]](m[2]), text)
@@ -139,6 +145,11 @@ def draw_cost(name: str) -> None:
     _only_png(save(drawn, HERE / "pictures" / name))
 
 
+def draw_studies() -> None:
+    """Write the pictures of the studies that have rows."""
+    _only_png(save(studies_page.pictures(), HERE / "pictures" / studies_page.FOLDER))
+
+
 def _only_png(written: list[Path]) -> None:
     for path in written:
         if path.suffix == ".svg":
@@ -165,8 +176,17 @@ FILL = {
     "cost_limits": _cost_limits,
     "cost_table": _cost_table,
     "cost_pictures": _cost_pictures,
+    "protocol": studies_page.protocol,
+    "study": studies_page.study_markdown,
+    "masks": studies_page.masks_markdown,
 }
-PAGES = {"cli.md": cli, "models.md": model_pages, "results.md": results, "cost.md": cost}
+PAGES = {
+    "cli.md": cli,
+    "models.md": model_pages,
+    "results.md": results,
+    "cost.md": cost,
+    "studies.md": studies,
+}
 
 if __name__ == "__main__":
     if "--pictures" in sys.argv[1:]:
@@ -175,5 +195,6 @@ if __name__ == "__main__":
         ):
             draw(shown)
         draw_cost("cost")
+        draw_studies()
     for page, make in PAGES.items():
         (HERE / page).write_text(make(), encoding="utf-8")
