@@ -88,6 +88,14 @@ class Schema(Frozen):
         return sum(feature.length for feature in self.features)
 
     @property
+    def columns(self) -> dict[str, slice]:
+        """Which columns of ``Impressions.features`` are each feature's."""
+        found, start = {}, 0
+        for feature in self.features:
+            found[feature.name] = slice(start, start := start + feature.length)
+        return found
+
+    @property
     def tables(self) -> dict[str, int]:
         """Sizes of the vocabularies, in the order in which features first name them."""
         return {feature.table: feature.size for feature in self.features}

@@ -122,14 +122,13 @@ class Prepared:
         """A whole split as tensors, rows in order of time."""
         table = self._read(split, ["domain", "label", *(f.name for f in self.schema.features)])
         features = torch.empty((len(table), self.schema.num_columns), dtype=torch.int64)
-        out, column = features.numpy(), 0
+        out, columns = features.numpy(), self.schema.columns
         for feature in self.schema.features:
             place = 0
             for chunk in table[feature.name].chunks:
                 part = _flattened(chunk, feature)
-                out[place : place + len(part), column : column + feature.length] = part
+                out[place : place + len(part), columns[feature.name]] = part
                 place += len(part)
-            column += feature.length
         return Impressions(
             features,
             torch.from_numpy(table["domain"].to_numpy().astype(np.int64)),

@@ -3,17 +3,15 @@
 Shape letters: B rows, L history length, K embedding width, I input width, E experts, O expert width.
 """
 
-from typing import Annotated
-
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from isthmus.batch import Impressions
-from isthmus.models.base import register
+from isthmus.models.base import Widths, register
 from isthmus.models.parts import PartsConfig, PartsRanker
 from isthmus.nn import MLP, DomainLinear, Experts, PartExperts, RowEmbedding, gated
-from isthmus.schema import Feature, Schema
+from isthmus.schema import Schema
 
 
 @register("sar_net", paper="https://arxiv.org/abs/2110.06475")
@@ -35,7 +33,7 @@ class SARNet(PartsRanker):
         attention_hidden: PositiveInt = 32
         shared_experts: PositiveInt = 8
         specific_experts: PositiveInt = 2
-        expert_hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64,)
+        expert_hidden: Widths = (64,)
         tower_hidden: tuple[PositiveInt, ...] = (32,)
 
     config: Config
@@ -46,11 +44,11 @@ class SARNet(PartsRanker):
         self.histories = _with_target(schema)
         kept = tuple(f for f in schema.features if f.name not in self.histories)
         self.embed = RowEmbedding(schema.model_copy(update={"features": kept}), dim)
-        self.names, self.columns = [f.name for f in kept], _columns(schema)
+        self.names, self.columns = [f.name for f in kept], schema.columns
+        self.tables = {f.name: f.table for f in schema.features}
         kept_C = torch.cat([torch.arange(schema.num_columns)[self.columns[n]] for n in self.names])
         self.register_buffer("kept_C", kept_C, persistent=False)
         self.kept_C: Tensor
-        self.starts = _table_starts(kept)
         self.attention = nn.ModuleList(
             BehaviourAttention(dim, config.attention_hidden) for _ in self.histories
         )
@@ -81,9 +79,10 @@ class SARNet(PartsRanker):
         kept = batch.features.index_select(1, self.kept_C)
         parts = [row_BI := self.embed(Impressions(kept, batch.domain, batch.label))]
         vectors = row_BI.split(self.config.embedding_dim, dim=1)  # the domain's is the last
+        features = self.embed.features
         for attention, (name, target) in zip(self.attention, self.histories.items(), strict=True):
             ids_BL = batch.features[:, self.columns[name]]
-            entry_BLK = self.embed.features.table(ids_BL + self.starts[target])
+            entry_BLK = features.table(ids_BL + features.starts[self.tables[name]])
             item_BK = vectors[self.names.index(target)]
             parts.append(attention(entry_BLK, item_BK, vectors[-1], ids_BL > 0))
         return torch.cat(parts, dim=1)
@@ -131,22 +130,3 @@ def _with_target(schema: Schema) -> dict[str, str]:
         if history.kind == "history" and same:
             found[history.name] = min(same, key=lambda f: f.role != "item").name
     return found
-
-
-def _columns(schema: Schema) -> dict[str, slice]:
-    """Columns of each feature."""
-    columns, start = {}, 0
-    for feature in schema.features:
-        columns[feature.name] = slice(start, start + feature.length)
-        start += feature.length
-    return columns
-
-
-def _table_starts(features: tuple[Feature, ...]) -> dict[str, int]:
-    """Where each feature's table starts in the fused one."""
-    sizes = {feature.table: feature.size for feature in features}
-    starts, row = {}, 0
-    for table, size in sizes.items():
-        starts[table] = row
-        row += size
-    return {feature.name: starts[feature.table] for feature in features}

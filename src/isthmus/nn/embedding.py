@@ -58,13 +58,13 @@ class FeatureEmbedding(nn.Module):
 
     def __init__(self, schema: Schema, dim: int) -> None:
         super().__init__()
-        starts, rows = {}, 0
+        self.starts, rows = {}, 0  # of each table in the fused one
         for table, size in schema.tables.items():
-            starts[table] = rows
+            self.starts[table] = rows
             rows += size
         self.lengths = [feature.length for feature in schema.features]
         self.pooled = [feature.kind == "history" for feature in schema.features]
-        columns = [starts[f.table] for f in schema.features for _ in range(f.length)]
+        columns = [self.starts[f.table] for f in schema.features for _ in range(f.length)]
         self.register_buffer("offset_C", torch.tensor(columns), persistent=False)
         self.offset_C: Tensor
         self.table = EmbeddingTable(rows, dim)

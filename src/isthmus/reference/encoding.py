@@ -110,8 +110,8 @@ def keyed(config: EncodingConfig, schema: Schema) -> dict[str, tuple[str, ...]]:
 
 def keys(config: EncodingConfig, schema: Schema, rows: Impressions) -> dict[str, Ints]:
     """The key of each row, by what has rates: [N] each."""
-    ids_NC, places = rows.features.numpy(), _places(schema)
-    columns = {f.name: ids_NC[:, places[f.name]] for f in schema.features if f.kind == "id"}
+    ids_NC, places = rows.features.numpy(), schema.columns
+    columns = {f.name: ids_NC[:, places[f.name].start] for f in schema.features if f.kind == "id"}
     columns[DOMAIN] = rows.domain.numpy()
     sizes = {feature.name: feature.size for feature in schema.features}
     sizes[DOMAIN] = schema.num_domains + 1
@@ -126,10 +126,10 @@ def keys(config: EncodingConfig, schema: Schema, rows: Impressions) -> dict[str,
 
 def _plain(schema: Schema) -> dict[str, Callable[[Ints], Ints]]:
     """Columns that need no label: bins of numbers; a history's length, and whether it has the id."""
-    places = _places(schema)
+    places = schema.columns
     found: dict[str, Callable[[Ints], Ints]] = {}
     for feature in schema.features:
-        own = slice(places[feature.name], places[feature.name] + feature.length)
+        own = places[feature.name]
         if feature.kind == "number":
             found[feature.name] = partial(_bins, own)
         if feature.kind == "history":
@@ -137,7 +137,7 @@ def _plain(schema: Schema) -> dict[str, Callable[[Ints], Ints]]:
         for other in schema.features:
             if feature.kind == "history" and other.kind == "id" and other.table == feature.table:
                 name = f"{other.name} in {feature.name}"
-                found[name] = partial(_times, own, places[other.name])
+                found[name] = partial(_times, own, places[other.name].start)
     return found
 
 
@@ -155,13 +155,6 @@ def _times(own: slice, place: int, ids_NC: Ints) -> Ints:
     same_NL = (ids_NC[:, own] == ids_NC[:, place, None]) & (ids_NC[:, own] > 0)
     times_N: Ints = same_NL.sum(1)
     return times_N
-
-
-def _places(schema: Schema) -> dict[str, int]:
-    """The first column of each feature."""
-    lengths = [feature.length for feature in schema.features]
-    starts = np.cumsum([0, *lengths])[:-1].tolist()
-    return {f.name: start for f, start in zip(schema.features, starts, strict=True)}
 
 
 def _labels(rows: Impressions) -> Ints:
