@@ -121,7 +121,7 @@ def test_gates_read_ids_of_their_own_side_alone():
     ("settings", "told"),
     [
         ({"heads": 3}, "heads must divide"),
-        ({"hidden_2": ()}, "a layer each"),
+        ({"hidden_2": ()}, "at least 1"),
         ({"domain_blind": True, "gates": ("domain", "item")}, "domain_blind hides it"),
     ],
 )

@@ -5,17 +5,16 @@ E experts, O expert width.
 """
 
 import math
-from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from isthmus.batch import Impressions
-from isthmus.models.base import Losses, register
+from isthmus.models.base import Losses, Widths, register
 from isthmus.models.parts import PartsConfig, PartsRanker
-from isthmus.nn import MLP, Experts, RowEmbedding
+from isthmus.nn import MLP, Experts, RowEmbedding, gated
 from isthmus.schema import Schema
 
 
@@ -26,7 +25,7 @@ class AESM2Config(PartsConfig):
     """
 
     num_experts: PositiveInt = 8
-    layers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (128, 64)
+    layers: Widths = (128, 64)
     specific: PositiveInt = 2
     shared: PositiveInt = 2
     noise: NonNegativeFloat = 0.1
@@ -115,10 +114,9 @@ class SelectionLayer(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         logit_BPE = self.gate(torch.cat([x_BI, scenario_BK], dim=1)).unflatten(1, (self.parts, -1))
         selected_BE, specific, shared = self._select(logit_BPE, part_B)
-        gate_BE = _own(logit_BPE, part_B).masked_fill(~selected_BE, -torch.inf).softmax(dim=1)
+        gate_BE = _own(logit_BPE, part_B).masked_fill(~selected_BE, -torch.inf)
         expert_EBO = self.experts(x_BI, selected_BE.T.to(x_BI.dtype))
-        mixed_BO = (gate_BE[:, None] @ expert_EBO.transpose(0, 1)).squeeze(1)
-        return mixed_BO, specific, shared
+        return gated(gate_BE, expert_EBO.transpose(0, 1)), specific, shared
 
     def _select(self, logit_BPE: Tensor, part_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Which experts each row uses [B, E], and the mean divergences of those selected."""

@@ -14,7 +14,7 @@ from isthmus.batch import Impressions
 from isthmus.data.augment import AugmentConfig, counterfactual
 from isthmus.data.feed import EpochFeed
 from isthmus.errors import ConfigError
-from isthmus.models.base import Losses, ModelConfig, Ranker, register
+from isthmus.models.base import Losses, ModelConfig, Ranker, Widths, register
 from isthmus.models.hemp import Draws, SearchConfig, mean_probability_logit, search_domain
 from isthmus.nn import CrossNetwork, ExpertHierarchy, Experts, RowEmbedding, masks
 from isthmus.schema import Absent, Schema
@@ -30,9 +30,9 @@ class AREAD(Ranker):
 
     class Config(ModelConfig):
         bottom_experts: PositiveInt = 4
-        bottom_hidden: tuple[PositiveInt, ...] = (256, 128, 64)
-        experts: tuple[PositiveInt, ...] = (3, 6, 12)
-        expert_hidden: tuple[tuple[PositiveInt, ...], ...] | None = None
+        bottom_hidden: Widths = (256, 128, 64)
+        experts: Widths = (3, 6, 12)
+        expert_hidden: tuple[Widths, ...] | None = None
         cross_layers: NonNegativeInt = 3
         wide: bool = True
         domain_head: bool = True
@@ -205,12 +205,10 @@ class AREAD(Ranker):
         return Impressions(moved.features, torch.from_numpy(drawn.domain), moved.label)
 
     def _item_column(self) -> int:
-        column = 0
         for feature in self.schema.features:
             is_item = feature.role == "item" and feature.kind == "id"
             if feature.name == self.config.item or (self.config.item is None and is_item):
-                return column
-            column += feature.length
+                return self.schema.columns[feature.name].start
         raise ConfigError(
             f"augmentation needs the item: no feature is {self.config.item or 'an id of role item'!r}; "
             "name it in settings.item, or switch augmentation off with settings.augment = false"

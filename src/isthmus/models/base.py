@@ -1,7 +1,7 @@
 """What the trainer, the evaluation and the service may expect of a model."""
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 import torch.nn.functional as F
 from pydantic import Field, NonNegativeFloat, PositiveInt
@@ -18,6 +18,10 @@ Losses = dict[str, Tensor]
 """Named scalars, each already weighted; their sum is minimised."""
 _registered: dict[str, type["Model"]] = {}
 M = TypeVar("M", bound="type[Model]")
+
+
+Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+"""Numbers of a level or a layer each, where there must be one."""
 
 
 class ModelConfig(Frozen):

@@ -6,7 +6,7 @@ from pydantic import PositiveInt, model_validator
 from torch import Tensor
 
 from isthmus.batch import Impressions
-from isthmus.models.base import ModelConfig, Ranker, register
+from isthmus.models.base import ModelConfig, Ranker, Widths, register
 from isthmus.nn import MLP, BilinearFusion, FeatureGate, RowEmbedding
 from isthmus.schema import Schema
 
@@ -20,12 +20,13 @@ class FinalMLP(Ranker):
     ``gates`` says what each stream's feature gate reads: the id features of the user or of the
     item, the domain, or a learned vector that is the same for all rows; the learned vector too
     where the data have no such feature. Where the paper leaves it open: gates read the row's own
-    embeddings (the published code embeds a gate's features a second time).
+    embeddings (the published code embeds a gate's features a second time). Differs from the paper:
+    hidden layers of the streams have batch norm.
     """
 
     class Config(ModelConfig):
-        hidden: tuple[PositiveInt, ...] = (256, 128, 64)
-        hidden_2: tuple[PositiveInt, ...] = (256, 128, 64)
+        hidden: Widths = (256, 128, 64)
+        hidden_2: Widths = (256, 128, 64)
         gates: tuple[Context, Context] = ("user", "item")
         gate_hidden: PositiveInt = 64
         heads: PositiveInt = 4
@@ -33,8 +34,6 @@ class FinalMLP(Ranker):
 
         @model_validator(mode="after")
         def _streams_fit(self) -> "FinalMLP.Config":
-            if not self.hidden or not self.hidden_2:
-                raise ValueError("hidden and hidden_2 need a layer each: streams are MLPs")
             widths = (self.hidden[-1], self.hidden_2[-1])
             if any(width % self.heads for width in widths):
                 raise ValueError(

@@ -4,14 +4,12 @@ Shape letters: B rows, I embedding width, P parts (0 is the unknown domain's), J
 E experts, O expert width, H width after the scenario layer.
 """
 
-from typing import Annotated
-
 import torch
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from isthmus.batch import Impressions
-from isthmus.models.base import register
+from isthmus.models.base import Widths, register
 from isthmus.models.parts import PartsConfig, PartsRanker
 from isthmus.nn import MLP, DomainLinear, Experts, PartExperts, Routing, RowEmbedding, gated
 from isthmus.schema import Schema
@@ -36,11 +34,11 @@ class HiNet(PartsRanker):
 
     class Config(PartsConfig):
         sub_experts: PositiveInt = 4
-        expert_hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 32)
+        expert_hidden: Widths = (64, 32)
         others: NonNegativeInt = 3
         explore: NonNegativeFloat = 1.0
         task_experts: PositiveInt = 4
-        task_hidden: tuple[PositiveInt, ...] = (64,)
+        task_hidden: Widths = (64,)
         tower_hidden: tuple[PositiveInt, ...] = (64, 32)
 
     config: Config

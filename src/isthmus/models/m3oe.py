@@ -15,9 +15,17 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from isthmus.batch import Impressions
-from isthmus.models.base import Losses, register
+from isthmus.models.base import Losses, Widths, register
 from isthmus.models.parts import PartsConfig, PartsRanker
-from isthmus.nn import DomainLinear, DomainTowers, Experts, Routing, RowEmbedding, relu_dropout
+from isthmus.nn import (
+    DomainLinear,
+    DomainTowers,
+    Experts,
+    Routing,
+    RowEmbedding,
+    gated,
+    relu_dropout,
+)
 from isthmus.nn.star import StarLinear
 from isthmus.schema import Schema
 
@@ -46,7 +54,7 @@ class M3oE(PartsRanker):
         star_hidden: PositiveInt = 128
         hidden: PositiveInt = 128
         num_experts: PositiveInt = 4
-        expert_hidden: tuple[PositiveInt, ...] = (64,)
+        expert_hidden: Widths = (64,)
         tower_hidden: tuple[PositiveInt, ...] = (32,)
         others: Literal["mean", "all"] = "mean"
         fusion: Literal["valid", "train"] = "valid"
@@ -84,10 +92,8 @@ class M3oE(PartsRanker):
 
     def _shared(self, h_BI: Tensor, routing: Routing) -> Tensor:
         # As published, the gate does not shape what it reads.
-        gate_BE = self.gate(routing.sort(h_BI.detach()), routing.sizes).softmax(dim=1)
-        experts_BEO = self.experts(h_BI).transpose(0, 1)
-        mixed_BO: Tensor = (routing.unsort(gate_BE)[:, None] @ experts_BEO).squeeze(1)
-        return mixed_BO
+        gate_BE = routing.unsort(self.gate(routing.sort(h_BI.detach()), routing.sizes))
+        return gated(gate_BE, self.experts(h_BI).transpose(0, 1))
 
     def epoch(self, feed: "EpochFeed") -> Iterator[Losses]:
         if not self._tunes(feed):

@@ -4,19 +4,22 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from isthmus.batch import Impressions
-from isthmus.models.base import register
+from isthmus.models.base import Widths, register
 from isthmus.models.parts import PartsConfig, PartsRanker
-from isthmus.nn import DomainLinear, DomainTowers, Experts, RowEmbedding
+from isthmus.nn import DomainLinear, DomainTowers, Experts, RowEmbedding, gated
 from isthmus.schema import Schema
 
 
 @register("mmoe", paper="https://doi.org/10.1145/3219819.3220007")
 class MMoE(PartsRanker):
-    """Multi-gate Mixture-of-Experts (Ma et al., KDD 2018), with domains in the place of tasks."""
+    """Multi-gate Mixture-of-Experts (Ma et al., KDD 2018), with domains in the place of tasks.
+
+    Differs from the paper: experts have batch norm and dropout.
+    """
 
     class Config(PartsConfig):
         num_experts: PositiveInt = 4
-        expert_hidden: tuple[PositiveInt, ...] = (256, 128, 64)
+        expert_hidden: Widths = (256, 128, 64)
         tower_hidden: tuple[PositiveInt, ...] = (64, 32)
 
     config: Config
@@ -34,7 +37,7 @@ class MMoE(PartsRanker):
         # B rows, I input width, E experts, O expert width
         x_BI = self.embed(batch)
         routing = self.routing(batch)
-        gate_BE = routing.unsort(self.gate(routing.sort(x_BI), routing.sizes)).softmax(dim=1)
-        mixed_BO = (gate_BE[:, None] @ self.experts(x_BI).transpose(0, 1)).squeeze(1)
+        gate_BE = routing.unsort(self.gate(routing.sort(x_BI), routing.sizes))
+        mixed_BO = gated(gate_BE, self.experts(x_BI).transpose(0, 1))
         logit_B: Tensor = self.tower(mixed_BO, routing)
         return logit_B

@@ -10,12 +10,10 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from isthmus.batch import Impressions
-from isthmus.models.base import register
+from isthmus.models.base import Widths, register
 from isthmus.models.parts import PartsConfig, PartsRanker
 from isthmus.nn import DomainLinear, DomainTowers, Experts, PartExperts, RowEmbedding, gated
 from isthmus.schema import Schema
-
-Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
 class PLEConfig(PartsConfig):
