@@ -32,7 +32,7 @@ class EPNet(PartsRanker):
     """The embedding half of PEPNet (Chang et al., KDD 2023), with domains in the place of its tasks.
 
     Other than in the paper: the gate's prior is the domain's id alone; statistics of a domain are
-    features of the data like any other.
+    features of the data like any other. Towers have no dropout, so ``dropout`` has no effect.
     """
 
     class Config(PartsConfig):
@@ -53,7 +53,10 @@ class EPNet(PartsRanker):
 
 @register("epnet_s", paper=PAPER)
 class EPNetS(Ranker):
-    """EPNet with a single tower: domains differ by the gate on their embeddings alone."""
+    """EPNet with a single tower: domains differ by the gate on their embeddings alone.
+
+    The tower has batch norm and dropout, as all MLPs here.
+    """
 
     class Config(ModelConfig):
         gate_hidden: PositiveInt = 64

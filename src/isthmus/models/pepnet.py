@@ -29,7 +29,7 @@ class PEPNet(PartsRanker):
       knows the domain from EPNet's output;
     * the prior is the id of user and of item, there being no author: of each role the `id` feature
       with the largest vocabulary, or the features named in ``prior``;
-    * dropout after hidden layers, as in all models here (``dropout``).
+    * dropout after hidden layers of the towers (``dropout``).
     """
 
     class Config(PartsConfig):

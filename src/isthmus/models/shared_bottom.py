@@ -12,7 +12,10 @@ from isthmus.schema import Schema
 
 @register("shared_bottom", paper="https://doi.org/10.1023/A:1007379606734")
 class SharedBottom(PartsRanker):
-    """Hard parameter sharing (Caruana, Machine Learning 1997), with domains in the place of tasks."""
+    """Hard parameter sharing (Caruana, Machine Learning 1997), with domains in the place of tasks.
+
+    The bottom has batch norm and dropout, as all MLPs here; towers have neither.
+    """
 
     class Config(PartsConfig):
         bottom_hidden: tuple[PositiveInt, ...] = (256, 128)

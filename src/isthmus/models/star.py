@@ -29,7 +29,7 @@ class STAR(PartsRanker):
       the normalisation would make zeros of it;
     * layers are narrower than a lone network's: every part has weights of its own of their size,
       and with (256, 128, 64, 32) they would be most of a step's cost at 60 domains;
-    * dropout after hidden layers, as in all models here (``dropout``).
+    * dropout after hidden layers of the star (``dropout``).
     """
 
     class Config(PartsConfig):
