@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from isthmus import clustering
 from isthmus.clustering import (
     Clusters,
     cluster,
@@ -113,6 +114,14 @@ def test_one_cluster_and_as_many_as_domains_have_no_silhouette():
     assert cluster(p, 1).clusters == (("d0", "d1", "d2"),)
     assert cluster(p, 3).clusters == (("d0",), ("d1",), ("d2",))
     assert cluster(p, 1).silhouette is cluster(p, 3).silhouette is None
+
+
+def test_a_silhouette_of_zero_is_above_one_below(monkeypatch):
+    silhouettes = {2: -0.5, 3: 0.0, 4: -0.1}
+    found = {k: (np.arange(5) % k, value) for k, value in silhouettes.items()}
+    monkeypatch.setattr(clustering, "_k_means", lambda distance_DD, k, seed: found[k])
+    part_D, silhouette = clustering.group(np.arange(25.0).reshape(5, 5), "auto")
+    assert (len(set(part_D)), silhouette) == (3, 0.0)
 
 
 def test_what_cannot_be_clustered_is_refused():

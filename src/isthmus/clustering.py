@@ -172,7 +172,11 @@ def group(distance_DD: Floats, clusters: Count, *, seed: int = 0) -> tuple[Ints,
     tried = [
         _k_means(distance_DD, k, seed) for k in range(2, min(domains - 1, different, MOST) + 1)
     ]
-    return max(tried, key=lambda found: found[1] or -1.0)  # the first, smallest, of equals
+    return max(tried, key=_silhouette)  # the first, smallest, of equals
+
+
+def _silhouette(found: tuple[Ints, float | None]) -> float:
+    return -1.0 if found[1] is None else found[1]
 
 
 def _check(clusters: int, domains: int, different: int) -> None:
