@@ -30,7 +30,14 @@ def found_masks(folder, seed):
     prepared, truth = prepare(made, folder / "prepared"), read_truth(folder / "raw")
     torch.manual_seed(seed)
     kind = models.get("aread")
-    config = kind.Config(embedding_dim=16, bottom_hidden=(64, 32), bottom_experts=2, search=SEARCH)
+    # Heads of a domain's own would carry what tells domains apart past the hierarchy.
+    config = kind.Config(
+        embedding_dim=16,
+        bottom_hidden=(64, 32),
+        bottom_experts=2,
+        domain_head=False,
+        search=SEARCH,
+    )
     model = kind(config, prepared.schema)
     feed = Feed(
         prepared.impressions("train"),
