@@ -93,12 +93,13 @@ def says_what_it_is_and_where_it_comes_from(kind: type[Model]) -> None:
 
 
 def scores_are_finite_and_shaped(kind: type[Model]) -> None:
-    """[B] logits, or [B, I] scores of items."""
+    """[B] logits, or [B, I] scores of items; of no rows none."""
     model = build(kind)
-    out = scores(model, rows(model, 7))
-    expected = (7,) if isinstance(model, Ranker) else (7, SCHEMA.items)
-    assert out.shape == expected, f"found {tuple(out.shape)}, expected {expected}"
-    assert out.isfinite().all()
+    for n in (7, 0):
+        out = scores(model, rows(model, n))
+        expected = (n,) if isinstance(model, Ranker) else (n, SCHEMA.items)
+        assert out.shape == expected, f"found {tuple(out.shape)}, expected {expected}"
+        assert out.isfinite().all()
 
 
 def a_row_is_scored_alone_as_in_company(kind: type[Model]) -> None:
@@ -167,6 +168,14 @@ def stopping_and_going_on_is_not_stopping(kind: type[Model]) -> None:
     assert whole.losses == resumed.losses
     for key, value in whole.model.items():
         assert torch.equal(value, resumed.model[key]), key
+
+
+def a_batch_may_be_one_row(kind: type[Model]) -> None:
+    """The last batch of an epoch: its losses are finite, and so are the statistics it leaves."""
+    model = build(kind)
+    assert all(v.isfinite() for v in model.losses(rows(model, 1)).values())
+    left = [n for n, b in model.named_buffers() if b.is_floating_point() and not b.isfinite().all()]
+    assert not left, f"not finite after a batch of one row: {left}"
 
 
 def a_domain_may_be_absent(kind: type[Model]) -> None:
@@ -251,6 +260,7 @@ CHECKS: tuple[Callable[[type[Model]], None], ...] = (
     state_dict_is_the_whole_state,
     same_seed_same_scores,
     stopping_and_going_on_is_not_stopping,
+    a_batch_may_be_one_row,
     a_domain_may_be_absent,
     an_unknown_domain_has_a_learned_path,
     losses_are_scalars_that_reach_the_parameters,

@@ -81,6 +81,14 @@ class Fickle(MLPRanker):
         return super().forward(batch) + torch.randn(len(batch), generator=self.noise)
 
 
+class OneRow(MLPRanker):
+    """Scaled by the batch's own deviation, which one row has not."""
+
+    def forward(self, batch):
+        logit_B = super().forward(batch)
+        return logit_B / logit_B.std(correction=0) if self.training else logit_B
+
+
 class NoUnknown(MLPRanker):
     """Rows of the unknown domain are given up."""
 
@@ -118,6 +126,7 @@ FAULTS = {
     "state_dict_is_the_whole_state": Forgetful,
     "stopping_and_going_on_is_not_stopping": Forgetful,
     "same_seed_same_scores": Fickle,
+    "a_batch_may_be_one_row": OneRow,
     "an_unknown_domain_has_a_learned_path": NoUnknown,
     "losses_are_scalars_that_reach_the_parameters": Unreached,
     "padding_says_nothing": Padded,

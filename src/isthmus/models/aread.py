@@ -93,7 +93,7 @@ class AREAD(Ranker):
     def first_inputs(self, batch: Impressions) -> tuple[Tensor, Tensor]:
         """Inputs of the first level [S, B, O], and what bypasses the hierarchy [B, T] (or [B, 1])."""
         row_BI = self.embed(batch)
-        gate_BSE = self.bottom_gate(row_BI).view(len(batch), -1, self.config.bottom_experts)
+        gate_BSE = self.bottom_gate(row_BI).unflatten(1, (-1, self.config.bottom_experts))
         inputs_BSO = gate_BSE.softmax(2) @ self.bottom(row_BI).transpose(0, 1)
         bypass_BT = self.bias.expand(len(batch), 1)
         if self.cross is not None and self.cross_head is not None:

@@ -105,4 +105,4 @@ class HiNet(PartsRanker):
         x_YI = x_BI.index_select(0, routing.order // part_BX.shape[1])  # Y = B X, part by part
         expert_YEO = self.specific(x_YI, routing.sizes)
         mixed_YO = gated(self.specific_gate(x_YI, routing.sizes), expert_YEO)
-        return routing.unsort(mixed_YO).view(*part_BX.shape, -1)
+        return routing.unsort(mixed_YO).unflatten(0, part_BX.shape)

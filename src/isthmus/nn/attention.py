@@ -28,5 +28,4 @@ class FeatureAttention(nn.Module):
         return (mixed_BHFK.transpose(1, 2).flatten(2) + residual_BFO).relu()
 
     def _by_head(self, x_BFO: Tensor) -> Tensor:
-        rows, features, _ = x_BFO.shape
-        return x_BFO.view(rows, features, self.heads, -1).transpose(1, 2)
+        return x_BFO.unflatten(2, (self.heads, -1)).transpose(1, 2)

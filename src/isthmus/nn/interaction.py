@@ -149,7 +149,7 @@ class BilinearFusion(nn.Module):
 
     def forward(self, x_BX: Tensor, y_BY: Tensor) -> Tensor:
         heads = len(self.weight)
-        x_HBX = x_BX.view(len(x_BX), heads, -1).transpose(0, 1)
+        x_HBX = x_BX.unflatten(1, (heads, -1)).transpose(0, 1)
         product_BY = (x_HBX @ self.weight).transpose(0, 1).flatten(1)
         plain_B1 = self.linear(x_BX) + self.linear_other(y_BY)
         logit_B: Tensor = plain_B1.squeeze(1) + (product_BY * y_BY).sum(1)

@@ -67,7 +67,7 @@ class PartExperts(nn.Module):
 
     def _activate(self, h_BX: Tensor, number: int) -> Tensor:
         h_BX = relu_dropout(self.norms[number](h_BX), self.dropout, self.training)
-        return h_BX.view(len(h_BX), self.experts, -1)
+        return h_BX.unflatten(1, (self.experts, -1))
 
 
 def gated(gate_BE: Tensor, expert_BEO: Tensor) -> Tensor:
