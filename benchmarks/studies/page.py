@@ -12,7 +12,7 @@ from isthmus.report.picture import Picture
 from isthmus.report.study import DEFAULT, Study, mask_table, study_table
 
 HERE = Path(__file__).parent
-NAMES = ("ablation", "levels", "first_experts", "search_rate", "augmentation")
+NAMES = ("ablation", "levels", "first_experts", "search_rate", "augmentation", "planted")
 MASKS = "study_masks"
 FOLDER = "studies"
 """Of the pictures, under docs/pictures."""
