@@ -13,7 +13,7 @@ from isthmus.report.study import DEFAULT, Study, mask_table, study_table
 
 HERE = Path(__file__).parent
 NAMES = ("ablation", "levels", "first_experts", "search_rate", "augmentation", "planted")
-MASKS = "study_masks"
+MASKS = ("study_masks", "study_masks_own_heads")
 FOLDER = "studies"
 """Of the pictures, under docs/pictures."""
 
@@ -43,7 +43,7 @@ def study_markdown(name: str) -> str:
     return f"{study_table(found)}\n{_linked(differences(found, LIGHT))}"
 
 
-def masks_markdown(name: str = MASKS) -> str:
+def masks_markdown(name: str) -> str:
     """Table and picture of the masks' overlap, or how its rows are made."""
     rows = _rows(name)
     if not rows:
@@ -54,7 +54,7 @@ def masks_markdown(name: str = MASKS) -> str:
 def pictures() -> list[Picture]:
     """The pictures of all studies; those without rows say so."""
     drawn = [differences(study(name), LIGHT) for name in NAMES]
-    return [*drawn, mask_overlap(MASKS, _rows(MASKS), LIGHT)]
+    return [*drawn, *(mask_overlap(name, _rows(name), LIGHT) for name in MASKS)]
 
 
 def _rows(name: str) -> list[Row]:

@@ -67,7 +67,7 @@ settings = {embedding_dim = 3, search = {every = 9, lr = 0.1}}
 
 
 def test_masks_with_and_without_rows(planted):
-    assert "pictures/studies/study_masks.png" in page.masks_markdown()
+    assert "pictures/studies/study_masks.png" in page.masks_markdown("study_masks")
     assert page.masks_markdown("study_none").startswith("*Not run yet:*")
 
 
