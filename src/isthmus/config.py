@@ -3,9 +3,9 @@
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import NonNegativeInt, PositiveInt, ValidationError
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, ValidationError
 
 from isthmus import clustering, models, reference
 from isthmus.errors import ConfigError
@@ -21,6 +21,16 @@ C = TypeVar("C", bound=Frozen)
 Scope = Literal["joint", "isolated", "mamdr"]
 
 
+def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"a seed is there twice, which would count one run as two: {list(seeds)}")
+    return seeds
+
+
+Seeds = Annotated[tuple[NonNegativeInt, ...], Field(min_length=1), AfterValidator(_each_once)]
+"""Of runs that are alike but for their seed: at least one, each once."""
+
+
 class Rival(Frozen):
     """A model that the sharing report compares with; ``train`` are changes to the run's own."""
 
@@ -34,7 +44,7 @@ class ShareConfig(Frozen):
 
     isolated: Rival = Rival()
     shared: Rival | None = Rival(settings={"domain_blind": True})
-    seeds: tuple[NonNegativeInt, ...] = (0,)
+    seeds: Seeds = (0,)
     workers: PositiveInt = 2
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from isthmus.bench import Choice, bench, beside, read_rows, tune, write_rows
+from isthmus.bench import Choice, bench, beside, read, read_rows, tune, write_rows
 from isthmus.bench import measure as module
 from isthmus.bench.config import SEARCHED
 from isthmus.bench.rows import COLUMNS, DOMAINS, PAIRS
@@ -248,6 +248,27 @@ def test_only_and_seeds_choose(small, tmp_path):
 def test_two_entries_of_one_label_are_refused(small):
     with pytest.raises(ValueError, match="two entries have the label 'a'"):
         small(entries=[entry("a"), entry("a", scope="isolated")])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("data", None, "data: Field required"),
+        ("data", 3, "data: Input should be a valid string, found 3"),
+        ("seeds", [], r"seeds: Tuple should have at least 1 item.*found \[\]"),
+        ("seeds", [0, 0], "seeds: a seed is there twice"),
+        ("entries", [], "entries: Tuple should have at least 1 item"),
+    ],
+)
+def test_what_cannot_be_a_benchmark_is_refused_when_it_is_read(tmp_path, key, value, told):
+    values = {"name": "n", "data": "d", "seeds": [0], "entries": [{"label": "a", "model": "mlp"}]}
+    values[key] = value
+    inline = {k: json.dumps(v) for k, v in values.items() if v is not None}
+    inline["entries"] = '[{label = "a", model = "mlp"}]' if values["entries"] else "[]"
+    text = "\n".join(f"{k} = {v}" for k, v in inline.items())
+    (tmp_path / "bench.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=told):
+        read(tmp_path / "bench.toml")
 
 
 def test_killed_and_begun_again_it_comes_to_the_same_end(small, tmp_path):

@@ -4,13 +4,20 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
 from pydantic import model_validator as validated
 
 from isthmus.clustering import resolved
-from isthmus.config import RunConfig, Scope, checked
+from isthmus.config import RunConfig, Scope, Seeds, checked
 from isthmus.errors import ConfigError
 from isthmus.files import canonical
 from isthmus.schema import Frozen
@@ -87,8 +94,8 @@ class BenchConfig(Frozen):
 
     name: str
     data: str
-    entries: tuple[Entry, ...]
-    seeds: tuple[NonNegativeInt, ...] = (0, 1, 2)
+    entries: Annotated[tuple[Entry, ...], Field(min_length=1)]
+    seeds: Seeds = (0, 1, 2)
     train: dict[str, Any] = {}
     workers: PositiveInt = 2
     tune: TuneConfig | None = None
@@ -157,7 +164,8 @@ class BenchConfig(Frozen):
 def read(path: Path) -> BenchConfig:
     """Read a benchmark from TOML; relative ``data`` and files of clusters count from its place."""
     values = read_toml(path, "a benchmark")
-    values["data"] = str(path.parent / str(values.get("data", "")))
+    if isinstance(values.get("data"), str):
+        values["data"] = str(path.parent / values["data"])
     try:
         bench = BenchConfig.model_validate(values)
     except ValidationError as error:
