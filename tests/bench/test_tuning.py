@@ -163,6 +163,17 @@ def test_in_processes_it_finds_the_same(small, tmp_path):
     assert _timeless(one) == _timeless(two)
 
 
+def test_in_processes_what_learns_finds_the_same_and_tries_nothing_twice(small, tmp_path):
+    """One entry, whose trials would all be under way at once."""
+    config = small(entries=[entry("a")])
+    table = config.tune.model_copy(update={"sampler": "tpe", "trials": 12})
+    config = config.model_copy(update={"tune": table})
+    one, _ = tune(config, tmp_path / "one", tmp_path / "one.csv")
+    two, _ = tune(config, tmp_path / "two", tmp_path / "two.csv", workers=3)
+    assert _timeless(one) == _timeless(two)
+    assert len({tuple(row[key] for key in SEARCHED) for row in two}) == 12
+
+
 def test_best_is_the_highest_and_the_earlier_of_two(small, tmp_path):
     config = small()
     study = config.study(config.entries[0])

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import product
+from itertools import chain, groupby, product
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -61,7 +61,9 @@ def tune(
     with reporter.task(f"{config.name}: trials", len(jobs)) as advance:
         advance(len(jobs) - len(missing))
         work = partial(_trial, config, runs)
-        for (entry, number), row in done(work, missing, workers or config.workers):
+        waves = _waves(tuning, missing)
+        finished = (done(work, wave, workers or config.workers) for wave in waves)
+        for (entry, number), row in chain.from_iterable(finished):
             if isinstance(row, Failure):
                 failed[f"{entry.label} trial {number}"] = row.reason
             else:
@@ -114,6 +116,17 @@ def training_rows(data: str, most: int | None) -> int:
     return rows if most is None else min(most, rows)
 
 
+def _waves(tuning: TuneConfig, jobs: list[tuple[Entry, int]]) -> list[list[tuple[Entry, int]]]:
+    """Jobs that may run side by side: one that learns waits for its entry's trials before it.
+
+    So no figure depends on the number of workers, and no two of them try the same.
+    """
+    if tuning.sampler == "grid":
+        return [jobs]
+    numbers = groupby(jobs, key=lambda job: max(job[1], tuning.trials // 2 - 1))
+    return [list(wave) for _, wave in numbers]
+
+
 def _trial(config: BenchConfig, runs: Path, job: tuple[Entry, int]) -> Row:
     """One trial: trained, scored on the validation rows, and kept in the study."""
     entry, number = job
@@ -151,16 +164,16 @@ def _next(config: BenchConfig, entry: Entry, number: int, study: "Study") -> Poi
     """What a trial tries: by its number alone, or learned from those that are in the study."""
     assert config.tune is not None
     own = config.own(entry)
-    planned = list(points(config.tune, own))
-    known = [trial.user_attrs["trial"] for trial in study.trials]
-    if config.tune.sampler == "grid" or number < config.tune.trials // 2 or not known:
+    planned, half = list(points(config.tune, own)), config.tune.trials // 2
+    known = sorted(study.trials, key=lambda trial: int(trial.user_attrs["trial"]))
+    if config.tune.sampler == "grid" or number < half or not known:
         return planned[number]
     optuna = _optuna()
     sampler = optuna.samplers.TPESampler(seed=config.tune.seed + number, n_startup_trials=1)
     model = optuna.create_study(direction="maximize", sampler=sampler)
-    model.add_trials(study.trials)
+    model.add_trials(known)
     suggested = {**own, **model.ask(_distributions(config, own)).params}
-    tried = [{**own, **trial.params} for trial in study.trials]
+    tried = [*planned[:half], *({**own, **trial.params} for trial in known)]
     untried = [point for point in planned if point not in tried]
     return suggested if suggested in untried else untried[0]
 
