@@ -16,3 +16,17 @@ def test_a_table_has_one_size():
     one, other = Feature(name="a", size=3, table="t"), Feature(name="b", size=4, table="t")
     with pytest.raises(ValueError, match="'b' has size 4, but its table 't' has 3"):
         Schema(features=(one, other), domains=("x",))
+
+
+def test_items_of_a_domain_follow_each_other():
+    schema = Schema(features=(), domains=("a", "b", "c"), items=8, domain_items=(4, 0, 3))
+    assert [range(8)[schema.items_of(d)] for d in (1, 2, 3)] == [range(1, 5), range(5, 5), range(5, 8)]  # fmt: skip
+    with pytest.raises(ValueError, match="domain_items has 3 entries for 6 items"):
+        Schema(features=(), domains=("a", "b", "c"), items=8, domain_items=(4, 0, 2))
+
+
+def test_a_schema_without_items_is_written_as_before_there_were_any():
+    schema = Schema(features=(), domains=("a",))
+    assert "domain_items" not in schema.model_dump_json()
+    with_items = Schema(features=(), domains=("a",), items=3, domain_items=(2,))
+    assert Schema.model_validate_json(with_items.model_dump_json()) == with_items

@@ -1,8 +1,17 @@
 """What a prepared data set consists of: its features and its domains. Names and sizes, never values."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    NonNegativeInt,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 
 class Frozen(BaseModel):
@@ -55,12 +64,24 @@ class Schema(Frozen):
 
     Domain ids: 0 is the unknown domain, ``domains[i]`` has id ``i + 1``; tables over domains
     therefore have ``num_domains + 1`` rows.
+
+    ``items`` counts item ids, 0 included. ``domain_items``, where it is known: ids count domain by
+    domain, and ``domains[i]`` has so many of them.
     """
 
     features: tuple[Feature, ...]
     domains: tuple[str, ...]
     items: PositiveInt = 1
     max_history: PositiveInt = 50
+    domain_items: tuple[NonNegativeInt, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _as_it_was(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Schemas without items are written as they were before there were items."""
+        values: dict[str, Any] = plain(self)
+        if not self.domain_items:
+            del values["domain_items"]
+        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> "Schema":
@@ -68,6 +89,13 @@ class Schema(Frozen):
             twice = sorted({name for name in names if list(names).count(name) > 1})
             if twice:
                 raise ValueError(f"{kind} named more than once: {', '.join(map(repr, twice))}")
+        if self.domain_items and (
+            len(self.domain_items) != len(self.domains) or sum(self.domain_items) != self.items - 1
+        ):
+            raise ValueError(
+                f"domain_items has {len(self.domain_items)} entries for {sum(self.domain_items)} "
+                f"items; there are {len(self.domains)} domains and {self.items - 1} items"
+            )
         sizes: dict[str, int] = {}
         for feature in self.features:
             if sizes.setdefault(feature.table, feature.size) != feature.size:
@@ -76,6 +104,11 @@ class Schema(Frozen):
                     f"{feature.table!r} has {sizes[feature.table]}; features of one table share its size"
                 )
         return self
+
+    def items_of(self, domain: int) -> slice:
+        """The item ids of a known domain, where ``domain_items`` says them."""
+        start = 1 + sum(self.domain_items[: domain - 1])
+        return slice(start, start + self.domain_items[domain - 1])
 
     @property
     def num_domains(self) -> int:

@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from isthmus.data.sequence_config import SequenceConfig
 from isthmus.errors import ConfigError
 from isthmus.schema import Frozen
 from isthmus.toml import read_toml, told
@@ -151,6 +152,18 @@ class PrepareConfig(Frozen):
             self._check_references(feature)
         return self
 
+    def uses(self) -> list[tuple[str, str]]:
+        """The raw columns that are read, each with its use."""
+        columns = self.columns
+        wanted = [(columns.user, "key"), (columns.item, "key"), (columns.domain, "key")]
+        wanted.append((columns.label, "label"))
+        if columns.time is not None:
+            wanted.append((columns.time, "time"))
+        if self.split.column is not None:
+            wanted.append((self.split.column, "key"))
+        kinds = {"id": "id", "number": "number", "history": "list"}
+        return wanted + [(f.source, kinds[f.kind]) for f in self.features if f.of is None]
+
     def _check_references(self, feature: FeatureConfig) -> None:
         ids = {f.name for f in self.features if f.kind == "id"}
         if feature.of is not None and feature.of not in ids:
@@ -176,7 +189,11 @@ class PrepareConfig(Frozen):
         return next(feature for feature in self.features if feature.name == name)
 
 
-def read_config(path: Path) -> PrepareConfig:
+AnyConfig = PrepareConfig | SequenceConfig
+"""A preparation, of rows for rankers or of events for retrievers."""
+
+
+def read_config(path: Path) -> AnyConfig:
     """Read a TOML file; relative ``files`` count from the place of the TOML.
 
     Raises:
@@ -190,13 +207,15 @@ def read_config(path: Path) -> PrepareConfig:
     return checked_config(values, str(path))
 
 
-def checked_config(values: dict[str, object], where: str) -> PrepareConfig:
-    """The configuration in these values.
+def checked_config(values: dict[str, object], where: str) -> AnyConfig:
+    """The configuration in these values: of events where they say ``task = "next_item"``.
 
     Raises:
         ConfigError: names the first wrong key of ``where`` and why.
     """
     try:
+        if "task" in values:
+            return SequenceConfig.model_validate(values)
         return PrepareConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{where}: {told(error)}") from None

@@ -10,7 +10,7 @@ import ibis
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from isthmus.data.config import PrepareConfig
+from isthmus.data.config import AnyConfig
 from isthmus.data.engine import FILE, ROW, Engine, EngineError, Table, first_line
 from isthmus.data.textfiles import LINE, TEXT_SUFFIXES, check_names, kind_of, stage_text
 from isthmus.data.values import PARSERS, fits
@@ -45,18 +45,9 @@ class Layout:
     names: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, config: PrepareConfig) -> "Layout":
-        columns = config.columns
-        wanted = [(columns.user, "key"), (columns.item, "key"), (columns.domain, "key")]
-        wanted.append((columns.label, "label"))
-        if columns.time is not None:
-            wanted.append((columns.time, "time"))
-        if config.split.column is not None:
-            wanted.append((config.split.column, "key"))
-        uses = {"id": "id", "number": "number", "history": "list"}
-        wanted += [(f.source, uses[f.kind]) for f in config.features if f.of is None]
+    def of(cls, config: AnyConfig) -> "Layout":
         names: dict[tuple[str, str], str] = {}
-        for column, use in wanted:
+        for column, use in config.uses():
             known = use == "id" and (column, "key") in names
             names.setdefault((column, "key" if known else use), f"v{len(names)}")
         return cls(names)
@@ -80,7 +71,7 @@ class Interactions:
     rejected: Rejected
 
 
-def read_interactions(engine: Engine, config: PrepareConfig, scratch: Path) -> Interactions:
+def read_interactions(engine: Engine, config: AnyConfig, scratch: Path) -> Interactions:
     """Read all files of the configuration.
 
     Raises:
@@ -229,7 +220,7 @@ def _rejected(engine: Engine, rows: Table, bad: list[Offender], lost: Counter[st
     )
 
 
-def _check_share(config: PrepareConfig, rejected: Rejected) -> None:
+def _check_share(config: AnyConfig, rejected: Rejected) -> None:
     if not rejected.of:
         raise DataError(f"{', '.join(config.files)}: no rows, at most a header")
     if rejected.rows == rejected.of or rejected.rows > config.max_rejected * rejected.of:

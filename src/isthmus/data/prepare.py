@@ -9,12 +9,14 @@ import pyarrow.parquet as pq
 
 import isthmus
 from isthmus.data import leaks
-from isthmus.data.config import PrepareConfig
+from isthmus.data.config import AnyConfig, PrepareConfig
 from isthmus.data.engine import Engine, Table, open_engine
 from isthmus.data.features import Learned, build_schema, encode, learn, source_column
 from isthmus.data.interactions import Interactions, read_interactions
 from isthmus.data.leaks import Finding
 from isthmus.data.prepared import MANIFEST, FileRecord, Manifest, Prepared, sha256
+from isthmus.data.sequence_config import SequenceConfig
+from isthmus.data.sequence_prepare import write_sequences
 from isthmus.data.split import SPLITS, by_time, column_code, protocol, time_code, user_code
 from isthmus.data.vocabulary import tally, vocabulary_file
 from isthmus.data.writing import SplitWriter, directory, write_splits
@@ -34,7 +36,7 @@ class _Rows:
     times: Table | None
 
 
-def prepare(config: PrepareConfig, out: Path | str, *, reporter: Reporter = quiet) -> Prepared:
+def prepare(config: AnyConfig, out: Path | str, *, reporter: Reporter = quiet) -> Prepared:
     """Make the directory ``out`` from raw files.
 
     The same rows give the same bytes, whatever their order in whatever files.
@@ -44,6 +46,8 @@ def prepare(config: PrepareConfig, out: Path | str, *, reporter: Reporter = quie
         LeakError: the audit found what blocks, and ``accept_leaks`` is not set.
         ConfigError: the engine or its memory is not one that this version has.
     """
+    if isinstance(config, SequenceConfig):
+        return _prepare_sequences(config, out, reporter)
     out = Path(out).absolute()
     with directory(out) as folder, reporter.task(f"prepare {config.name}", len(STAGES)) as advance:
         scratch = folder / "scratch"
@@ -70,6 +74,25 @@ def prepare(config: PrepareConfig, out: Path | str, *, reporter: Reporter = quie
         for finding in findings:
             reporter.note(f"audit [{finding.code}, {finding.severity}]: {finding.message}")
         manifest = _manifest(config, raw, rows, learned, schema, written, findings)
+        manifest = manifest.model_copy(update={"files": _hashes(folder)})
+        (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        advance(1)
+    return Prepared.open(out, verify=False)
+
+
+def _prepare_sequences(config: SequenceConfig, out: Path | str, reporter: Reporter) -> Prepared:
+    out = Path(out).absolute()
+    with directory(out) as folder, reporter.task(f"prepare {config.name}", 3) as advance:
+        scratch = folder / "scratch"
+        with open_engine(config.engine, scratch, config.memory) as engine:
+            raw = read_interactions(engine, config, scratch)
+            _note_rejected(raw, reporter)
+            advance(1)
+            manifest = write_sequences(engine, raw, config, folder)
+            advance(1)
+        shutil.rmtree(scratch)
+        for finding in manifest.audit:
+            reporter.note(f"audit [{finding.code}, {finding.severity}]: {finding.message}")
         manifest = manifest.model_copy(update={"files": _hashes(folder)})
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         advance(1)

@@ -14,10 +14,12 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, ValidationError
 
-from isthmus.batch import Impressions
-from isthmus.data.config import PrepareConfig
+from isthmus.batch import Histories, Impressions
+from isthmus.data.config import AnyConfig, PrepareConfig
 from isthmus.data.interactions import Rejected
 from isthmus.data.leaks import Finding
+from isthmus.data.sequence_config import SequenceConfig
+from isthmus.data.sequences import Sequences, Windows
 from isthmus.data.split import SPLITS
 from isthmus.data.values import canonical_text, fits, parse_list
 from isthmus.data.vocabulary import vocabulary_file
@@ -27,6 +29,9 @@ from isthmus.schema import Feature, Frozen, Schema
 FORMAT: Final = "isthmus-prepared"
 VERSION: Final = 1
 MANIFEST = "manifest.json"
+EVENTS = "events.parquet"
+ITEMS = "item"
+"""The file of all events, and the name of the items' vocabulary, of a data set of sequences."""
 
 
 KEYS = {"row": np.int64, "time": np.int64, "user": np.int64, "domain": np.int32, "label": np.int8}
@@ -62,7 +67,7 @@ class Manifest(Frozen):
     name: str
     source: str
     protocol: str
-    config: PrepareConfig
+    config: AnyConfig
     data_schema: Schema = Field(alias="schema")
     bins: dict[str, tuple[float, ...]]
     splits: dict[str, dict[str, Count]]
@@ -113,8 +118,64 @@ class Prepared:
     def schema(self) -> Schema:
         return self.manifest.data_schema
 
+    @property
+    def of_events(self) -> bool:
+        """Whether it holds sequences of events, for retrievers, and no impressions."""
+        return isinstance(self.manifest.config, SequenceConfig)
+
+    @cached_property
+    def sequences(self) -> Sequences:
+        """All events.
+
+        Raises:
+            DataError: it holds impressions.
+        """
+        if not self.of_events:
+            raise DataError(
+                f'{self.path}: holds impressions; prepare events with task = "next_item" for '
+                f"a model of the next item"
+            )
+        table = pq.read_table(self.path / EVENTS)
+        names = ("row", "time", "user", "domain", "item", "split")
+        return Sequences(*(table[name].to_numpy().astype(np.int64) for name in names))
+
+    def windows(
+        self, split: str, *, length: int | None = None, stride: int = 1, least: int = 0
+    ) -> Windows:
+        """A row for each event of a split, as histories that are cut when a batch is asked for.
+
+        ``length`` of the histories: that of the preparation, if it is not given. ``stride`` L
+        takes every L-th event of a user, from the last one back, and of known items alone: the
+        rows to train a model that predicts every place of a history from those before it. With L
+        the length, each event but a user's first is predicted once. ``least``: only events with so
+        many known ones before them.
+        """
+        places = self.sequences.chosen(self._code(split), stride, least)
+        return self.sequences.windows(places, length or self.schema.max_history)
+
+    def histories(self, split: str, *, length: int | None = None) -> Histories:
+        """A whole split as tensors, users one after another, each user's events by time.
+
+        An event whose item training did not know has target 0; a history may be empty.
+        """
+        return self.windows(split, length=length)[:]
+
+    def item_domains(self) -> NDArray[np.int64]:
+        """The domain of each item id, [items]; 0 for id 0."""
+        sizes = np.asarray(self.schema.domain_items, np.int64)
+        return np.concatenate([[0], np.repeat(np.arange(1, len(sizes) + 1), sizes)])
+
     def table(self, split: str) -> dict[str, NDArray[Any]]:
-        """The columns ``row, time, user, domain, label`` of a split, rows in order of time."""
+        """The columns ``row, time, user, domain, label`` of a split, rows in order of time.
+
+        Of events, users one after another, with ``item`` and ``repeat`` (whether the user had the
+        item before) in place of ``label``.
+        """
+        if self.of_events:
+            places = self.sequences.chosen(self._code(split))
+            names = ("row", "time", "user", "domain", "item")
+            found = {name: getattr(self.sequences, name)[places] for name in names}
+            return {**found, "repeat": self.sequences.repeated(places)}
         table = self._read(split, list(KEYS))
         return {name: table[name].to_numpy() for name in KEYS}
 
@@ -148,7 +209,7 @@ class Prepared:
         Raises:
             DataError: a column is missing or holds no ids.
         """
-        config = self.manifest.config
+        config = self._config
         columns = [self._encoded(rows, feature) for feature in self.schema.features]
         names = canonical_text(_column(rows, config.columns.domain), config.columns.domain)
         domain = _ids(names, pa.array(self.schema.domains, pa.string()))
@@ -168,12 +229,26 @@ class Prepared:
         return _Vocabularies(self.path)
 
     def _read(self, split: str, columns: list[str]) -> pa.Table:
-        if split not in SPLITS:
-            raise DataError(f"no split {split!r}; there are {', '.join(SPLITS)}")
+        self._code(split)
+        _ = self._config  # refuses events
         return pq.read_table(self.path / f"{split}.parquet", columns=columns)
 
+    @staticmethod
+    def _code(split: str) -> int:
+        if split not in SPLITS:
+            raise DataError(f"no split {split!r}; there are {', '.join(SPLITS)}")
+        return SPLITS.index(split)
+
+    @property
+    def _config(self) -> PrepareConfig:
+        if not isinstance(self.manifest.config, PrepareConfig):
+            raise DataError(
+                f"{self.path}: holds sequences of events; prepare rows with labels for a ranker"
+            )
+        return self.manifest.config
+
     def _encoded(self, rows: pa.Table, feature: Feature) -> NDArray[np.int64]:
-        asked = self.manifest.config.feature(feature.name)
+        asked = self._config.feature(feature.name)
         column = _column(rows, feature.name if asked.of is not None else asked.source)
         if feature.kind == "number":
             return _binned(column, asked.source, self.manifest.bins[feature.name])[:, None]

@@ -101,11 +101,16 @@ def _few_values(engine: Engine, column: Table, rows: Table) -> list[dict[str, st
 def protocol(split: Split, cuts: tuple[int, int] | None) -> str:
     """The way of the split in words, for manifests and reports."""
     if split.by == "time" and cuts is not None:
-        a, b = (_date(cut) for cut in cuts)
-        return f"by time: train before {a}, valid before {b}, test from then on"
+        return protocol_by_time(cuts)
     if split.by == "user":
         return f"by user: all rows of a user in one split, seed {split.seed}"
     return f"by column {split.column!r}: {', '.join(split.values or SPLITS)}"
+
+
+def protocol_by_time(cuts: tuple[int, int]) -> str:
+    """A split by time in words."""
+    a, b = (_date(cut) for cut in cuts)
+    return f"by time: train before {a}, valid before {b}, test from then on"
 
 
 def _date(seconds: int) -> str:

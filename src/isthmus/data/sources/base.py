@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 from pydantic import ValidationError
 
-from isthmus.data.config import PrepareConfig
+from isthmus.data.config import AnyConfig
 from isthmus.data.engine import DEFAULT_MEMORY, first_line
 from isthmus.errors import ConfigError, DataError
 from isthmus.schema import Frozen
 from isthmus.toml import told
 
-Source = Callable[..., PrepareConfig]
+Source = Callable[..., AnyConfig]
 Keep = Callable[[ir.Table], tuple[ir.Table, int]]
 """Runs an expression once; gives its rows, which are now in a file, and their number."""
 _Function = TypeVar("_Function", bound=Source)
@@ -36,7 +36,7 @@ def source(function: _Function) -> _Function:
     """
 
     @wraps(function)
-    def with_path(out: Path | str, *args: Any, **options: Any) -> PrepareConfig:
+    def with_path(out: Path | str, *args: Any, **options: Any) -> AnyConfig:
         return function(Path(out), *args, **options)
 
     _registered[function.__name__] = with_path

