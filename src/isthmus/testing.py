@@ -37,7 +37,7 @@ def toy_histories(schema: Schema, rows: int, seed: int = 0) -> Histories:
     length = schema.max_history
     start = torch.randint(1, schema.items, (rows, 1), generator=g)
     items = (start + torch.arange(length + 1)) % (schema.items - 1) + 1
-    domains = items % schema.num_domains + 1
+    domains = toy_item_domains(schema)[items]
     size = torch.randint(2, length + 1, (rows, 1), generator=g)
     padded = torch.arange(length) < length - size
     return Histories(
@@ -46,3 +46,10 @@ def toy_histories(schema: Schema, rows: int, seed: int = 0) -> Histories:
         items[:, -1],
         domains[:, -1],
     )
+
+
+def toy_item_domains(schema: Schema) -> torch.Tensor:
+    """The domain of each item of ``toy_histories``, [I]; padding has none (0)."""
+    domain_I = torch.arange(schema.items) % schema.num_domains + 1
+    domain_I[0] = 0
+    return domain_I

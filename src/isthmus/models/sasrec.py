@@ -1,0 +1,57 @@
+"""SASRec: causal self-attention over a history."""
+
+from torch import Tensor
+
+from isthmus.models.base import register
+from isthmus.models.sequential import SequentialRetriever, TransformerConfig
+from isthmus.nn.sequence import SequenceEmbedding, Tokens
+from isthmus.nn.transformer import Transformers
+from isthmus.schema import Schema
+
+
+class SASRecConfig(TransformerConfig):
+    """``domain_blind``: items are read without their domains."""
+
+    domain_blind: bool = False
+
+
+@register("sasrec", paper="https://arxiv.org/abs/1808.09781")
+class SASRec(SequentialRetriever):
+    """Self-Attentive Sequential Recommendation (Kang and McAuley, ICDM 2018), a loss at every position.
+
+    Other than in the paper:
+
+    * the loss is a softmax over the target domain's items (the paper: loss = "bce", candidates =
+      "all", negatives = 1), which ranks far better (Klenitskiy and Vasilev, RecSys 2023);
+    * norms come before a sublayer on its whole branch, feed-forward layers are four times as wide
+      and GELU; what sublayers give is dropped, attention weights are not;
+    * an item's domain is embedded too, the sum is normalised, and the first item is predicted from
+      a learned start; positions count from the oldest item.
+    """
+
+    Config = SASRecConfig
+    config: SASRecConfig
+
+    def __init__(self, config: SASRecConfig, schema: Schema) -> None:
+        super().__init__(config, schema)
+        width, domains = config.embedding_dim, schema.num_domains + 1
+        self.embed = SequenceEmbedding(
+            0 if config.domain_blind else domains,
+            schema.max_history,
+            width,
+            dropout=config.dropout,
+        )
+        self.encoder = Transformers(
+            1,
+            width,
+            config.heads,
+            layers=config.layers,
+            hidden=config.feed_forward * width,
+            dropout=config.dropout,
+            pre_norm=config.pre_norm,
+        )
+
+    def states(self, tokens: Tokens) -> Tensor:
+        x_PH = tokens.spread(self.embed(self.items, tokens.cross))
+        state_PH = self.encoder(x_PH[None], tokens.mask(x_PH.dtype))[0]
+        return state_PH.index_select(0, tokens.place)
