@@ -96,7 +96,7 @@ def test_negatives_are_the_groups_own_and_as_likely_as_said():
     for group, size in enumerate((0, *SIZES)):
         if not size:
             continue
-        of_group = (DOMAIN_I == group).nonzero()[:, 0]
+        of_group = DOMAIN_I.eq(group).nonzero()[:, 0]
         assert set(drawn_GM[group].tolist()) == set(of_group.tolist())
         for item in drawn_GM[group].unique():
             hit = drawn_GM[group] == item
