@@ -119,7 +119,7 @@ def test_experts_towers_and_gates_are_each_their_own():
     for weight in (
         model.experts.blocks[0].attention.project.weight,
         model.single_head.gate.weight,
-        model.single_head.up.weight,
+        model.single_head.tower.up.weight,
     ):
         assert len({w.sum().item() for w in weight}) == len(weight) > 1
 
@@ -223,6 +223,6 @@ def test_both_tasks_meet_the_same_negatives(loss):
     model = built(schema_of(3), loss=loss, negatives=4)
     tokens = model.note(histories(model.schema, 8))
     path_NH = model.paths(tokens)[1]
-    loss_QN = model.next_item(torch.stack([path_NH, path_NH]), tokens.target, model.items)
+    loss_QN = model.token_losses(torch.stack([path_NH, path_NH]), tokens.target)
     assert torch.equal(loss_QN[0], loss_QN[1])
     assert loss_QN.isfinite().all()

@@ -54,7 +54,7 @@ def cross_loss(model, seed):
     """Of the two domains that inform each other, on new users."""
     tokens = model.eval().tokens(planted(512, 100 + seed))
     with torch.no_grad():
-        loss_N = model.next_item(model._cross(tokens)[None], tokens.target, model.items)[0]
+        loss_N = model.token_losses(model._cross(tokens), tokens.target)
     return loss_N[tokens.domain != NOISE].mean().item()
 
 

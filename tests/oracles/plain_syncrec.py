@@ -77,8 +77,9 @@ def path(model, head, part, x_LH, cross):
         if model.config.asymmetric and not own:
             out = out.detach()
         mixed = mixed + gate_LK[:, k : k + 1] * out
-    y = mixed + linear(head.down, part, F.gelu(linear(head.up, part, mixed)))
-    return normalised(y, head.scale[part], head.shift[part])
+    tower = head.tower
+    y = mixed + linear(tower.down, part, F.gelu(linear(tower.up, part, mixed)))
+    return normalised(y, tower.scale[part], tower.shift[part])
 
 
 def predictions(model, items, domains):

@@ -5,20 +5,22 @@ of one group, H width, G groups (domains, or one of all items), V items of a gro
 """
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from isthmus.batch import Histories
 from isthmus.data.feed import generator
 from isthmus.models.base import ModelConfig
-from isthmus.nn.embedding import EmbeddingTable
 from isthmus.nn.towers import Routing
 from isthmus.schema import Schema
 
+Vectors = Callable[[Tensor], Tensor]
+"""Ids of items [...] -> what queries are compared with [..., H]."""
 _NEGATIVES = 2  # the purpose of a generator: which items a step compares with
 
 
@@ -31,6 +33,7 @@ class NextItemConfig(ModelConfig):
         negatives: drawn a step and a group of candidates, shared by all of its tokens.
         negative_power: an item is drawn in proportion to its count to this power; 0 is evenly.
         calibration: t of gBCE; 0 is BCE, 1 is calibrated fully.
+        cosine: compare directions alone, divided by ``cosine_temperature``; else by inner product.
     """
 
     embedding_dim: PositiveInt = 64
@@ -39,6 +42,8 @@ class NextItemConfig(ModelConfig):
     negatives: PositiveInt = 256
     negative_power: NonNegativeFloat = Field(0.0, le=1)
     calibration: NonNegativeFloat = Field(0.75, le=1)
+    cosine: bool = False
+    cosine_temperature: PositiveFloat = 0.05
 
 
 class Catalogue(nn.Module):
@@ -132,9 +137,7 @@ class NextItemLoss(nn.Module):
         self.config = config
         self.step = (0, 0, 0)  # seed, epoch, step: what negatives are drawn from
 
-    def forward(
-        self, query_QNH: Tensor, target_N: Tensor, items: nn.Embedding | EmbeddingTable
-    ) -> Tensor:
+    def forward(self, query_QNH: Tensor, target_N: Tensor, items: Vectors) -> Tensor:
         of = self.catalogue.candidates(self.config.candidates)
         routing = Routing.of(of.group_I[target_N], len(of.sizes))
         if not len(target_N):
@@ -151,7 +154,7 @@ class NextItemLoss(nn.Module):
         query_QNH: Tensor,
         target_N: Tensor,
         sizes: list[int],
-        items: nn.Embedding | EmbeddingTable,
+        items: Vectors,
         of: Candidates,
     ) -> Tensor:
         drawn_GM, log_odds_GM = self._drawn()
@@ -194,7 +197,7 @@ def _full_softmax(
     query_QNH: Tensor,
     place_N: Tensor,
     sizes: list[int],
-    items: nn.Embedding | EmbeddingTable,
+    items: Vectors,
     of: Candidates,
 ) -> Tensor:
     """Each token among all items of its group; tokens and items are sorted by group."""

@@ -4,8 +4,9 @@ Shape letters: B histories, N tokens (targets, see ``nn.sequence``), H width, I 
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import torch.nn.functional as F
 from pydantic import PositiveInt, model_validator
 from torch import Tensor
 
@@ -41,15 +42,19 @@ class SequentialRetriever(Retriever):
     """A retriever whose ``states`` predict every item of a history from the items before it.
 
     Queries and items are compared by inner product, by one item table for input and output. An
-    empty history is one token that reads the start of a sequence.
+    empty history is one token that reads the start of a sequence. ``special`` rows of the table come
+    after the items: vectors of what is read but never predicted, such as a mask.
     """
 
     Config = NextItemConfig
     config: NextItemConfig
+    predicts: ClassVar[Literal["last", "every"]] = "every"
+    special: ClassVar[int] = 0
 
     def __init__(self, config: NextItemConfig, schema: Schema) -> None:
         super().__init__(config, schema)
-        self.items = item_table(schema.items, config.embedding_dim, sparse=config.loss != "softmax")
+        rows, sparse = schema.items + self.special, config.loss != "softmax"
+        self.items = item_table(rows, config.embedding_dim, sparse=sparse)
         self.next_item = NextItemLoss(config, schema)
 
     def states(self, tokens: Tokens) -> Tensor:
@@ -62,15 +67,32 @@ class SequentialRetriever(Retriever):
 
     def forward(self, batch: Histories) -> Tensor:
         tokens = self.tokens(batch)
-        return self.states(tokens)[tokens.last]
+        return self.queries(self.states(tokens)[tokens.last])
+
+    def queries(self, state_BH: Tensor) -> Tensor:
+        """States as they are compared with items; of any shape [..., H]."""
+        if self.config.cosine:
+            return F.normalize(state_BH, dim=-1) / self.config.cosine_temperature
+        return state_BH
+
+    def vectors(self, ids: Tensor) -> Tensor:
+        """Items as they are compared with queries: [...] -> [..., H]."""
+        vectors: Tensor = self.items(ids)
+        return F.normalize(vectors, dim=-1) if self.config.cosine else vectors
 
     def item_vectors(self) -> Tensor:
-        return self.items.weight
+        vectors_IH = self.items.weight[: self.schema.items]
+        return F.normalize(vectors_IH, dim=-1) if self.config.cosine else vectors_IH
 
     def losses(self, batch: Histories) -> Losses:
         tokens = self.note(batch)
-        loss_QN = self.next_item(self.states(tokens)[None], tokens.target, self.items)
-        return {self.config.loss: loss_QN.mean()}
+        return {self.config.loss: self.token_losses(self.states(tokens), tokens.target).mean()}
+
+    def token_losses(self, state: Tensor, target_N: Tensor) -> Tensor:
+        """Loss of each token, [N], predicted from its state [N, H]; or [Q, N] from [Q, N, H]."""
+        several = state if state.dim() == 3 else state[None]
+        loss_QN: Tensor = self.next_item(self.queries(several), target_N, self.vectors)
+        return loss_QN if state.dim() == 3 else loss_QN[0]
 
     def note(self, batch: Histories) -> Tokens:
         """Tokens of a batch to train on, whose items are candidates from now on."""

@@ -16,7 +16,7 @@ from isthmus.models.base import Losses, register
 from isthmus.models.sequential import SequentialRetriever, TransformerConfig
 from isthmus.nn.sequence import SequenceEmbedding, Tokens
 from isthmus.nn.towers import DomainLinear, Routing
-from isthmus.nn.transformer import EPS, Transformers, dropout
+from isthmus.nn.transformer import PartFeedForward, Transformers
 from isthmus.schema import Schema
 
 
@@ -120,16 +120,16 @@ class SyNCRec(SequentialRetriever):
     def forward(self, batch: Histories) -> Tensor:
         tokens = self.tokens(batch)
         if self.config.inference == "cross":
-            return self._cross(tokens)[tokens.last]
-        single_BH, cross_BH = (path_NH[tokens.last] for path_NH in self.paths(tokens))
+            return self.queries(self._cross(tokens)[tokens.last])
+        own_BH, cross_BH = (self.queries(path_NH[tokens.last]) for path_NH in self.paths(tokens))
         if self.config.inference == "both":
-            single_BH = single_BH + cross_BH
-        return torch.where((batch.domain > 0)[:, None], single_BH, cross_BH)
+            own_BH = own_BH + cross_BH
+        return torch.where((batch.domain > 0)[:, None], own_BH, cross_BH)
 
     def losses(self, batch: Histories) -> Losses:
         tokens, c = self.note(batch), self.config
         paths_QNH = torch.stack(self.paths(tokens))
-        loss_QN = self.next_item(paths_QNH, tokens.target, self.items)
+        loss_QN = self.token_losses(paths_QNH, tokens.target)
         weight_D = self._weights(loss_QN, tokens.domain)
         losses = {
             "single": c.single_weight * loss_QN[0].mean(),
@@ -148,7 +148,7 @@ class SyNCRec(SequentialRetriever):
         noise = self.config.gate_noise if self.training else 0.0
         return (
             self.single_head(own_NH, by_own, tokens, routing, noise),
-            self.cross_head(cross_NH, by_cross, tokens, None, noise),
+            self.cross_head(cross_NH, by_cross, tokens, one_part(tokens), noise),
         )
 
     def _cross(self, tokens: Tokens) -> Tensor:
@@ -156,7 +156,7 @@ class SyNCRec(SequentialRetriever):
         x_NH = self.embed(self.items, tokens.cross)
         x_PH, mask = tokens.spread(x_NH), tokens.mask(x_NH.dtype)
         by_expert = self.experts(x_PH.expand(self.config.num_experts, -1, -1), mask)
-        out_NH: Tensor = self.cross_head(x_NH, (by_expert,), tokens, None, 0.0)
+        out_NH: Tensor = self.cross_head(x_NH, (by_expert,), tokens, one_part(tokens), 0.0)
         return out_NH
 
     def _encoded(
@@ -234,53 +234,35 @@ class SyNCRec(SequentialRetriever):
         return order, [min(size, most) for size in sizes if size]
 
 
-class Head(nn.Module):
-    """A gate over the experts and a tower, for each of the ``parts``: what a task adds to them.
+def one_part(tokens: Tokens) -> Routing:
+    """All tokens to the one part of a head that domains share."""
+    return Routing(torch.arange(len(tokens.user), device=tokens.user.device), [len(tokens.user)])
 
-    The tower is a feed-forward layer with a residual and a norm, token by token.
-    """
+
+class Head(nn.Module):
+    """A gate over the experts and a tower, for each of the ``parts``: what a task adds to them."""
 
     def __init__(
         self, parts: int, width: int, experts: int, hidden: int, *, dropout: float
     ) -> None:
         super().__init__()
         self.gate = DomainLinear(parts, width, experts)
-        self.up, self.down = DomainLinear(parts, width, hidden), DomainLinear(parts, hidden, width)
-        self.scale = nn.Parameter(torch.ones(parts, width))
-        self.shift = nn.Parameter(torch.zeros(parts, width))
-        self.dropout = dropout
+        self.tower = PartFeedForward(parts, width, hidden, dropout=dropout)
 
     def forward(
         self,
         x_NH: Tensor,
         by_expert: tuple[Tensor, ...],
         tokens: Tokens,
-        routing: Routing | None,
+        routing: Routing,
         noise: float,
     ) -> Tensor:
         """Inputs [N, H] and the experts' outputs, in blocks [*, P, H], -> predictions [N, H]."""
-        sizes = [len(x_NH)] if routing is None else routing.sizes
-        gate_NK = self.gate(x_NH if routing is None else routing.sort(x_NH), sizes)
+        gate_NK = self.gate(routing.sort(x_NH), routing.sizes)
         if noise:
             gate_NK = gate_NK + noise * torch.randn_like(gate_NK)
-        gate_NK = gate_NK.softmax(1)
-        mixed_NH = _mixed(
-            gate_NK if routing is None else routing.unsort(gate_NK), by_expert, tokens
-        )
-        if routing is None:
-            return self._tower(mixed_NH, sizes)
-        return routing.unsort(self._tower(routing.sort(mixed_NH), sizes))
-
-    def _tower(self, x_NH: Tensor, sizes: list[int]) -> Tensor:
-        added_NH = self.down(F.gelu(self.up(x_NH, sizes)), sizes)
-        x_NH = x_NH + dropout(added_NH, self.dropout, self.training)
-        part_N = torch.arange(len(sizes), device=x_NH.device).repeat_interleave(
-            torch.tensor(sizes, device=x_NH.device)
-        )
-        normal_NH = F.layer_norm(x_NH, x_NH.shape[1:], eps=EPS)
-        return torch.addcmul(
-            F.embedding(part_N, self.shift), normal_NH, F.embedding(part_N, self.scale)
-        )
+        mixed_NH = _mixed(routing.unsort(gate_NK.softmax(1)), by_expert, tokens)
+        return routing.unsort(self.tower(routing.sort(mixed_NH), routing.sizes))
 
 
 def _mixed(gate_NK: Tensor, by_expert: tuple[Tensor, ...], tokens: Tokens) -> Tensor:

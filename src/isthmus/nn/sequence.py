@@ -11,7 +11,6 @@ P = R * S slots, H width.
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isthmus.batch import Histories
@@ -80,13 +79,16 @@ class Tokens:
         empty_PH = x_NH.new_zeros(self.rows * self.slots, x_NH.shape[1])
         return empty_PH.index_copy(0, self.place, x_NH)
 
-    def mask(self, dtype: torch.dtype, *, own: bool = False) -> Tensor:
+    def mask(self, dtype: torch.dtype, *, own: bool = False, ahead: bool = False) -> Tensor:
         """What is added to attention scores, [R, 1, S, S]: 0 for a user's tokens up to one's own.
 
-        With ``own`` only those of the same domain. Empty slots see one another, so that none is NaN.
+        With ``own`` only those of the same domain, with ``ahead`` later ones too. Empty slots see
+        one another, so that none is NaN.
         """
         user_RS = self._slotted(self.user)
-        seen_RSS = (user_RS[:, :, None] == user_RS[:, None]).tril()
+        seen_RSS = user_RS[:, :, None] == user_RS[:, None]
+        if not ahead:
+            seen_RSS = seen_RSS.tril()
         if own:
             domain_RS = self._slotted(self.domain)
             seen_RSS &= domain_RS[:, :, None] == domain_RS[:, None]
@@ -143,15 +145,18 @@ class SequenceEmbedding(nn.Module):
     """LayerNorm(item + domain + position) of what each token reads, [N, H], with dropout.
 
     A sequence starts with a learned vector: the cross-domain one, or that of the token's domain.
-    ``domains`` counts the ids, the unknown domain included; 0 leaves the domain out. The item table
-    is the caller's, who also scores with it.
+    ``domains`` counts the ids, the unknown domain included; 0 leaves the domain out, as ``longest``
+    0 leaves positions out, and without ``starts`` no sequence has one. The item table is the
+    caller's, who also scores with it.
     """
 
-    def __init__(self, domains: int, longest: int, width: int, *, dropout: float) -> None:
+    def __init__(
+        self, domains: int, longest: int, width: int, *, dropout: float, starts: bool = True
+    ) -> None:
         super().__init__()
         self.domain = nn.Embedding(domains, width) if domains else None
-        self.position = nn.Embedding(longest + 1, width)
-        self.start = nn.Embedding(1, width)
+        self.position = nn.Embedding(longest + 1, width) if longest else None
+        self.start = nn.Embedding(1, width) if starts else None
         for table in filter(None, (self.domain, self.position, self.start)):
             nn.init.normal_(table.weight, std=0.02)
         self.norm = nn.LayerNorm(width)
@@ -161,21 +166,12 @@ class SequenceEmbedding(nn.Module):
         known_NH = items(inputs.item)
         if self.domain is not None:
             known_NH = known_NH + self.domain(inputs.domain)
-        first_NH = self.start.weight if start_NH is None else start_NH
-        x_NH = torch.where((inputs.item == 0)[:, None], first_NH, known_NH)
-        x_NH = self.norm(x_NH + self.position(inputs.position))
-        return dropout(x_NH, self.dropout, self.training)
-
-
-class DomainStart(nn.Module):
-    """The vector that a single-domain sequence starts with: domain ids [N] -> [N, H]."""
-
-    def __init__(self, domains: int, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(domains, width).normal_(std=0.02))
-
-    def forward(self, domain_N: Tensor) -> Tensor:
-        return F.embedding(domain_N, self.weight)
+        if self.start is not None:
+            first_NH = self.start.weight if start_NH is None else start_NH
+            known_NH = torch.where((inputs.item == 0)[:, None], first_NH, known_NH)
+        if self.position is not None:
+            known_NH = known_NH + self.position(inputs.position)
+        return dropout(self.norm(known_NH), self.dropout, self.training)
 
 
 def item_table(items: int, width: int, *, sparse: bool) -> nn.Embedding | EmbeddingTable:

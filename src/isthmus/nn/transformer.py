@@ -1,7 +1,7 @@
 """Causal transformers, K of them side by side, over a packed stream of tokens.
 
-Shape letters: K experts (one for a plain encoder), R rows of the stream, S slots of a row,
-P = R * S slots, H width, A heads, W head width, I and O input and output width of a layer.
+Shape letters: K experts (one for a plain encoder), N tokens, R rows of the stream, S slots of
+a row, P = R * S slots, H width, A heads, W head width, I and O input and output width of a layer.
 """
 
 from typing import Any
@@ -9,6 +9,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from isthmus.nn.towers import DomainLinear
 
 EPS = 1e-5  # of layer normalisation, as in torch
 
@@ -149,3 +151,24 @@ class Transformers(nn.Module):
         for block in self.blocks:
             x_KPH = block(x_KPH, mask)
         return x_KPH if self.norm is None else self.norm(x_KPH)
+
+
+class PartFeedForward(nn.Module):
+    """A feed-forward layer (GELU) with a residual and a norm for each part, on rows sorted by
+    ``Routing``: [N, H] -> [N, H]."""
+
+    def __init__(self, parts: int, width: int, hidden: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.up, self.down = DomainLinear(parts, width, hidden), DomainLinear(parts, hidden, width)
+        self.scale = nn.Parameter(torch.ones(parts, width))
+        self.shift = nn.Parameter(torch.zeros(parts, width))
+        self.dropout = dropout
+
+    def forward(self, sorted_NH: Tensor, sizes: list[int]) -> Tensor:
+        added_NH = self.down(F.gelu(self.up(sorted_NH, sizes)), sizes)
+        sorted_NH = sorted_NH + dropout(added_NH, self.dropout, self.training)
+        normal_NH = F.layer_norm(sorted_NH, sorted_NH.shape[1:], eps=EPS)
+        size_D = torch.tensor(sizes, device=sorted_NH.device)
+        part_N = torch.arange(len(sizes), device=sorted_NH.device).repeat_interleave(size_D)
+        scale_NH, shift_NH = F.embedding(part_N, self.scale), F.embedding(part_N, self.shift)
+        return torch.addcmul(shift_NH, normal_NH, scale_NH)
