@@ -153,7 +153,7 @@ def test_the_incumbent_is_scored_as_it_serves_w5():
 
 
 def test_the_incumbent_is_always_in_the_contest_and_stays_if_it_is_best():
-    model = build().eval()
+    model = build(seed=4).eval()
     present = [level[DOMAIN].clone() for level in model.hierarchy.mask]
     fit, score = batches(3, seed=1), batches(2, seed=2)
     alone = SearchConfig(candidates=1, updates=3)
@@ -161,12 +161,12 @@ def test_the_incumbent_is_always_in_the_contest_and_stays_if_it_is_best():
     assert all(torch.equal(a, b) for a, b in zip(mask, present, strict=True))
     kept = 0
     for seed in range(6):
-        config = SearchConfig(candidates=3, updates=2, lr=1e-6)
+        config = SearchConfig(candidates=3, updates=2, lr=1e-6, flips=0.2)
         mask, loss_Z = search(model, config, fit, score, seed)
         stays = all(torch.equal(a, b) for a, b in zip(mask, present, strict=True))
         assert stays == (int(loss_Z.argmin()) == 0)
         kept += stays
-    assert kept < 6, "a challenger never wins"
+    assert 0 < kept < 6, "one side never wins"
 
 
 def test_gates_are_read_at_every_search_w2():

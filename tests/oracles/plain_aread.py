@@ -194,7 +194,9 @@ class PlainAREAD(nn.Module):
         if not self.searched:
             return bce(self.probability(features, domain), label).mean()
         logits, used = self.head_logits(features, domain)
-        total = sum(bce(torch.sigmoid(z), label) * u for z, u in zip(logits, used, strict=True))
+        # log(1 + e^z) - y z is -log p of the label, also where the sigmoid of an unused head is 1
+        each = [nn.functional.softplus(z) - label * z for z in logits]
+        total = sum(loss * u for loss, u in zip(each, used, strict=True))
         return (total / sum(u.to(total.dtype) for u in used)).mean()
 
 

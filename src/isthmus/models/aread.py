@@ -75,8 +75,9 @@ class AREAD(Ranker):
         self.wide = nn.Linear(width, 1, bias=False) if config.wide else None
         self.domain_head = None
         if config.domain_head:
-            own = torch.randn(schema.num_domains + 1, first * self.bottom.width)
-            self.domain_head = nn.Parameter(own / own.shape[1] ** 0.5)
+            # From zero: a domain of a few rows would never unlearn a random start.
+            inputs = first * self.bottom.width
+            self.domain_head = nn.Parameter(torch.zeros(schema.num_domains + 1, inputs))
         self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, batch: Impressions) -> Tensor:
