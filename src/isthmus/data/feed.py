@@ -1,15 +1,18 @@
 """Training batches, in orders that only the seed and the epoch decide."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from isthmus.batch import Impressions
+from isthmus.batch import Histories, Impressions
+from isthmus.data.sequences import Windows
 from isthmus.errors import ConfigError, DataError
 
+Rows = Impressions | Histories | Windows
+R = TypeVar("R", Impressions, Histories, Windows)
 _THINNING = 1  # the purpose of a generator: which rows are trained on, of all that there are
 
 
@@ -23,16 +26,19 @@ class Feed:
     """The training split (and the validation split, for models that choose on it), cut into batches.
 
     ``unknown_share`` of the rows of a shuffled batch are shown with their domain hidden, so that
-    every model learns what to do with a domain it does not know.
+    every model learns what to do with a domain it does not know; of a history none are, since a
+    model of the next item is asked for a domain.
+
+    Rows are impressions, histories, or windows of sequences, which become histories batch by batch.
     """
 
     def __init__(
         self,
-        train: Impressions,
+        train: Rows,
         *,
         batch_size: int,
         seed: int,
-        valid: Impressions | None = None,
+        valid: Rows | None = None,
         unknown_share: float = 0.0,
         device: str = "cpu",
     ) -> None:
@@ -40,7 +46,10 @@ class Feed:
             raise DataError("there are no training rows; prepare a data set with some")
         if batch_size < 1:
             raise ConfigError(f"the batch size is {batch_size}; it must be at least 1")
-        self.splits = {"train": train, "valid": train[:0] if valid is None else valid}
+        self.splits: dict[str, Any] = {
+            "train": train,
+            "valid": train[:0] if valid is None else valid,
+        }
         self.batch_size, self.seed, self.device = batch_size, seed, device
         self.unknown_share = unknown_share
         self._rows_of = {split: _by_domain(rows.domain) for split, rows in self.splits.items()}
@@ -133,18 +142,19 @@ class EpochFeed:
             yield rows[part].to(self.feed.device)
 
     def _with_hidden_domains(self, batch: Any) -> Any:
-        if not self.feed.unknown_share:
+        if not self.feed.unknown_share or not isinstance(batch, Impressions):
             return batch
         hidden = torch.rand(len(batch), generator=self.rng) < self.feed.unknown_share
-        return type(batch)(batch.features, batch.domain.masked_fill(hidden, 0), batch.label)
+        return Impressions(batch.features, batch.domain.masked_fill(hidden, 0), batch.label)
 
 
-def thinned(rows: Impressions, most: int | None, seed: int) -> Impressions:
+def thinned(rows: R, most: int | None, seed: int) -> R:
     """``most`` of the rows, drawn by the seed alone, in their order; all where it is ``None``."""
     if most is None or most >= len(rows):
         return rows
     drawn = torch.randperm(len(rows), generator=generator(seed, 0, 0, _THINNING))
-    return rows[drawn[:most].sort().values]
+    chosen = drawn[:most].sort().values
+    return rows.take(chosen) if isinstance(rows, Windows) else rows[chosen]
 
 
 def joined(first: Impressions, second: Impressions) -> Impressions:

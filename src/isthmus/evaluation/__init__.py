@@ -4,6 +4,15 @@ from isthmus.evaluation.aggregate import compare_means
 from isthmus.evaluation.compare import compare
 from isthmus.evaluation.evaluate import evaluate
 from isthmus.evaluation.predictions import Predictions
+from isthmus.evaluation.rank_compare import compare_rank_means, compare_ranks
+from isthmus.evaluation.rank_metrics import (
+    ProtocolMetrics,
+    RankFigures,
+    RankMetrics,
+    evaluate_ranks,
+    metric_of_ranks,
+)
+from isthmus.evaluation.ranks import Ranks
 from isthmus.evaluation.rules import Rules
 from isthmus.evaluation.sharing import sharing
 from isthmus.evaluation.types import (
@@ -29,11 +38,19 @@ __all__ = [
     "Interval",
     "Metrics",
     "Predictions",
+    "ProtocolMetrics",
+    "RankFigures",
+    "RankMetrics",
+    "Ranks",
     "Rules",
     "SharingTable",
     "Verdict",
     "compare",
     "compare_means",
+    "compare_rank_means",
+    "compare_ranks",
     "evaluate",
+    "evaluate_ranks",
+    "metric_of_ranks",
     "sharing",
 ]

@@ -101,7 +101,10 @@ class DomainComparison(Frozen):
 
 
 class Comparison(Frozen):
-    """A paired comparison, domain by domain, and of DomainAUC as a whole (``overall``)."""
+    """A paired comparison, domain by domain, and of DomainAUC as a whole (``overall``).
+
+    Of ranks it is of another ``metric``, and ``overall`` the mean over all rows of known domains.
+    """
 
     rows: tuple[DomainComparison, ...]
     overall: Interval | None = None
@@ -114,6 +117,7 @@ class Comparison(Frozen):
     method: Method = "delong"
     cluster: Cluster = "user"
     protocol: str
+    metric: str = "AUC"
 
 
 class Difference(Frozen):

@@ -57,6 +57,20 @@ def _scaled(left: Floats, right: Floats, units: int) -> float:
     return units / (units - 1) * float(left @ right) if units > 1 else math.nan
 
 
+def clustered_mean(influence: Floats, cluster: Ints | None) -> tuple[float, int]:
+    """Variance of a mean whose shares (value - mean) / N these are, [N], and its units.
+
+    The sum over clusters of the squared sum of their shares, times I / (I - 1) for I clusters: the
+    usual variance of a mean where every cluster is one row (or ``cluster`` is ``None``). NaN with
+    fewer than two clusters.
+    """
+    if cluster is None:
+        return _scaled(influence, influence, len(influence)), len(influence)
+    unit = np.unique(cluster, return_inverse=True)[1]
+    sums = np.asarray(np.bincount(unit, weights=influence), dtype=np.float64)
+    return _scaled(sums, sums, len(sums)), len(sums)
+
+
 def over_seeds(values: Floats, row_variance: float, units: int) -> Estimate:
     """The mean of one value a seed ([S]), with the noise of rows and of training.
 
@@ -84,6 +98,11 @@ def auc_interval(e: Estimate) -> Interval:
     """
     if e.variance <= _NOTHING and e.value == 0.5:
         return Interval(value=0.5, low=0.5, high=0.5)
+    return share_interval(e)
+
+
+def share_interval(e: Estimate) -> Interval:
+    """As ``auc_interval``, of any mean of values in [0, 1]."""
     if not e.variance > _NOTHING or not 0 < e.value < 1:
         return _wilson(e.value, max(e.units, 1))
     centre = special.logit(e.value)

@@ -1,7 +1,7 @@
 """What the trainer, the evaluation and the service may expect of a model."""
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 import torch.nn.functional as F
 from pydantic import Field, NonNegativeFloat, PositiveInt
@@ -68,7 +68,15 @@ class Ranker(Model):
 
 
 class Retriever(Model):
-    """Scores the whole catalogue: ``forward`` maps ``Histories`` to query vectors [B, H]."""
+    """Scores the whole catalogue: ``forward`` maps ``Histories`` to query vectors [B, H].
+
+    ``predicts`` says what ``losses`` learns from a row, and so which rows it is trained on. "last":
+    its target alone; every event that has a history is a row. "every": the target, and each item of
+    the history from those before it; a user's events are cut into rows of a history's length, so
+    that each is predicted once an epoch.
+    """
+
+    predicts: ClassVar[Literal["last", "every"]] = "last"
 
     def item_vectors(self) -> Tensor:
         """Vectors of all items, [I, H]."""

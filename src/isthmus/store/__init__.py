@@ -6,6 +6,7 @@
                model.safetensors           the best epoch's weights and buffers
                lightgbm.txt                the trees, where the reference of that name was run
                predictions/SPLIT.parquet   one row a scored row: what every metric is made from
+               ranks/SPLIT.parquet         of a retriever: one row an event, in place of these
                metrics.json                metrics by split
                checkpoints/                while training only
                log.jsonl                   what happened when: the one file with times in it

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from isthmus.errors import DataError, IntegrityError, MismatchError
 from isthmus.evaluation.predictions import Predictions
+from isthmus.evaluation.rank_metrics import RankMetrics
+from isthmus.evaluation.ranks import Ranks
 from isthmus.evaluation.types import Metrics
 from isthmus.files import (
     Digest,
@@ -103,7 +105,12 @@ class Run:
         The manifest is read anew: ask ``finished`` inside, since another trainer may have been it.
         """
         with locked(self.path):
-            for directory in (self.path, self.path / "predictions", self.checkpoints):
+            for directory in (
+                self.path,
+                self.path / "predictions",
+                self.path / "ranks",
+                self.checkpoints,
+            ):
                 sweep(directory)
             self.manifest = read(self.path)
             self._cpu = time.process_time()
@@ -148,7 +155,25 @@ class Run:
         verify(self.path, {name: self._known(name)}, MEND)
         return Predictions.read(self.path / name)
 
-    def finish(self, state: "TrainingState", metrics: Mapping[str, Metrics]) -> None:
+    @property
+    def of_items(self) -> bool:
+        """Whether the run is a retriever's: it has ranks of items, and no scores."""
+        return any(name.startswith("ranks/") for name in self.manifest.files)
+
+    def save_ranks(self, split: str, ranks: Ranks) -> None:
+        """Keep where the items of a split stood."""
+        with self.artefact(_ranks(split)) as path:
+            ranks.write(path)
+
+    def ranks(self, split: str) -> Ranks:
+        """Where the items of a split stood. Raises DataError if the run has none."""
+        name = _ranks(split)
+        verify(self.path, {name: self._known(name)}, MEND)
+        return Ranks.read(self.path / name)
+
+    def finish(
+        self, state: "TrainingState", metrics: Mapping[str, Metrics] | Mapping[str, RankMetrics]
+    ) -> None:
         """Keep the best weights, the course of training and the metrics by split: the run is done.
 
         The status is written last; a run killed before that resumes, and comes here again. Then
@@ -170,9 +195,23 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Metrics]:
-        """Metrics by split. Raises DataError for a run that is not finished."""
+        """Metrics by split. Raises DataError for a run that is not finished, or is a retriever's."""
+        if self.of_items:
+            raise DataError(
+                f"run {self.name!r} is a retriever's: it has ranks of items, and no AUC"
+            )
         values = json.loads(self._content(_METRICS))
         return {split: Metrics.model_validate(value) for split, value in values.items()}
+
+    @property
+    def rank_metrics(self) -> dict[str, RankMetrics]:
+        """Of a retriever, metrics by split. Raises DataError for what is none, or not finished."""
+        if not self.of_items:
+            raise DataError(
+                f"run {self.name!r} has no ranks of items: it is a ranker's, or unfinished"
+            )
+        values = json.loads(self._content(_METRICS))
+        return {split: RankMetrics.model_validate(value) for split, value in values.items()}
 
     def model_state(self) -> "dict[str, Tensor]":
         """The best epoch's weights and buffers, for ``load_state_dict``; imports torch."""
@@ -245,3 +284,8 @@ class Run:
 def _predictions(split: str) -> str:
     assert re.fullmatch(r"\w+", split), "the name of a split is one word"
     return f"predictions/{split}.parquet"
+
+
+def _ranks(split: str) -> str:
+    assert re.fullmatch(r"\w+", split), "the name of a split is one word"
+    return f"ranks/{split}.parquet"

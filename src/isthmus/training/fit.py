@@ -1,12 +1,13 @@
 """The training loop: epochs, validation, early stop, best weights. It knows no model by name."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from isthmus.batch import Impressions
 from isthmus.data.feed import EpochFeed, Feed, generator
 from isthmus.errors import TrainingError
 from isthmus.models.base import Losses, Model
@@ -21,17 +22,26 @@ DROPOUT = (
 )
 
 
+OfScores = Literal["domain_auc", "macro_auc", "auc", "worst_domain"]
+OfItems = Literal["ndcg@10", "macro_ndcg@10", "hr@10", "mrr"]
+AUCS: tuple[str, ...] = get_args(OfScores)
+RANKING: tuple[str, ...] = get_args(OfItems)
+"""Metrics by which epochs are compared: of rankers, and of retrievers, the usual one first."""
+
+
 class TrainConfig(Frozen):
     """How a model is trained; every number is in steps, rows or epochs, never in seconds.
 
     ``max_rows``: train on so many training rows, drawn once by the seed; without it, on all.
+    ``metric``: of the validation split, by which epochs are compared. A ranker has an AUC, a
+    retriever (by default) its NDCG among the items of the target's domain.
     """
 
     lr: PositiveFloat = 1e-3
     batch_size: PositiveInt = 1024
     max_epochs: PositiveInt = 10
     patience: PositiveInt = 2
-    metric: Literal["domain_auc", "macro_auc", "auc", "worst_domain"] = "domain_auc"
+    metric: OfScores | OfItems = "domain_auc"
     weight_decay: NonNegativeFloat = 1e-5
     embedding_l2: NonNegativeFloat = 1e-5
     clip: PositiveFloat | None = None
@@ -52,7 +62,8 @@ def fit(
     """Train until ``score`` has not risen for ``patience`` epochs; the model ends with the best weights.
 
     Given a ``state``, go on from it: the result equals an uninterrupted run bit for bit, since
-    order and randomness depend on the seed and the epoch alone.
+    order and randomness depend on the seed and the epoch alone. A model without parameters has
+    learnt all that it will from one epoch.
 
     Raises:
         TrainingError: a loss is not finite; it names epoch, step and domains.
@@ -63,7 +74,7 @@ def fit(
     else:
         model.load_state_dict(state.model)
         optimizer.load_state_dict(state.optimizer)
-    while not _is_done(state, config):
+    while not _is_done(model, state, config):
         number = state.epochs
         epoch = feed.epoch(number)
         torch.manual_seed(generator(feed.seed, number, DROPOUT).initial_seed())
@@ -139,6 +150,8 @@ def _culprits(model: Model, epoch: EpochFeed) -> str:
     batch = epoch.current
     if batch is None:
         return "before any batch"
+    if not isinstance(batch, Impressions):  # a query says nothing of what made the loss infinite
+        return f"a batch of {len(batch)} histories"
     bad = ~(torch.isfinite(model(batch)) & torch.isfinite(batch.label))
     ids = sorted(set(batch.domain[bad].tolist())) or sorted(set(batch.domain.tolist()))
     names = ["(unknown)", *model.schema.domains]
@@ -146,7 +159,9 @@ def _culprits(model: Model, epoch: EpochFeed) -> str:
     return f"domain {', '.join(repr(names[i]) for i in ids[:3])}{more}"
 
 
-def _is_done(state: TrainingState, config: TrainConfig) -> bool:
+def _is_done(model: Model, state: TrainingState, config: TrainConfig) -> bool:
+    if state.epochs and next(model.parameters(), None) is None:
+        return True
     if state.epochs >= config.max_epochs:
         return True
     return bool(state.epochs) and state.epochs - 1 - state.best_epoch >= config.patience
