@@ -14,7 +14,7 @@ from isthmus.models.mamdr import MamdrConfig, refuse
 from isthmus.reference.trees import TreesConfig
 from isthmus.schema import Frozen
 from isthmus.toml import read_toml, told
-from isthmus.training.fit import TrainConfig
+from isthmus.training.fit import AUCS, RANKING, TrainConfig
 
 C = TypeVar("C", bound=Frozen)
 
@@ -166,11 +166,32 @@ def checked(values: Mapping[str, Any], where: str) -> RunConfig:
         _check_reference(run, where)
     else:
         run.model_settings()
+        run = _with_metric(run, where)
     if run.scope == "mamdr":
         refuse(models.get(run.model))
     elif run.mamdr != MamdrConfig():
         raise ConfigError(f"{where}: the table 'mamdr' has no effect under scope {run.scope!r}")
     return run
+
+
+def _with_metric(run: RunConfig, where: str) -> RunConfig:
+    """With the metric that the kind of model has by default, where none is given; other scopes refused."""
+    of_items = issubclass(models.get(run.model), models.Retriever)
+    if of_items and run.scope != "joint":
+        raise ConfigError(
+            f"{where}: {run.model!r} has scope 'joint' alone; scope {run.scope!r} is for rankers"
+        )
+    ranking = run.train.metric in RANKING
+    if ranking == of_items:
+        return run
+    if of_items and "metric" not in run.train.model_fields_set:
+        train = run.train.model_copy(update={"metric": RANKING[0]})
+        return run.model_copy(update={"train": train})
+    kind, fits = ("a retriever", RANKING) if of_items else ("a ranker", AUCS)
+    raise ConfigError(
+        f"{where}: train.metric = {run.train.metric!r}, but {run.model!r} is {kind}, which has "
+        f"{', '.join(fits)}"
+    )
 
 
 def _check_reference(run: RunConfig, where: str) -> None:

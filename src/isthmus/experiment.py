@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from isthmus.errors import ConfigError, DataError
 from isthmus.evaluation import Metrics, Predictions, evaluate
 from isthmus.files import canonical
 from isthmus.inference import probabilities
-from isthmus.models import Model, ModelConfig, Ranker
+from isthmus.models import Model, ModelConfig, Ranker, Retriever
 from isthmus.models.isolated import Isolated
 from isthmus.models.mamdr import Mamdr, MamdrConfig
+from isthmus.next_item import rank_splits, train_retriever
 from isthmus.progress import Reporter, quiet
 from isthmus.reference.rates import Floats
 from isthmus.schema import Schema
@@ -40,6 +41,8 @@ def run(
 ) -> Run:
     """Train what ``config`` says, score validation and test rows, and keep everything in ``store``.
 
+    Of a retriever the ranks of items are kept, of all other models scores.
+
     A search for settings leaves "test" out of ``splits``, and keeps its runs in a store of its own.
 
     A run that is there already is returned as it is; one that was interrupted goes on from its last
@@ -56,6 +59,11 @@ def run(
     with kept.lock():
         if kept.finished:  # by another process, while this one waited
             return kept
+        if _is_retriever(config):
+            on_epoch = _epoch_log(config, kept, reporter)
+            retriever, state = train_retriever(config, prepared, kept, on_epoch, reporter)
+            kept.finish(state, rank_splits(retriever, prepared, kept, splits))
+            return kept
         train = _train_isolated if config.scope == "isolated" else _train_joint
         train = _train_reference if config.is_reference else train
         model, state = train(config, prepared, kept, reporter)
@@ -66,6 +74,10 @@ def run(
             metrics[split] = evaluate(predictions, sizes=train_rows(prepared))
         kept.finish(state, metrics)
     return kept
+
+
+def _is_retriever(config: RunConfig) -> bool:
+    return not config.is_reference and issubclass(models.get(config.model), Retriever)
 
 
 def default_name(config: RunConfig, prepared: Prepared) -> str:
@@ -122,7 +134,10 @@ def _kind(identity: Mapping[str, Any]) -> tuple[type[Ranker], ModelConfig]:
     """The class of a run's model, and its settings."""
     kind = models.get(identity["model"])
     if not issubclass(kind, Ranker):
-        raise ConfigError(f"{identity['model']!r} is no ranker; a run scores impressions")
+        raise ConfigError(
+            f"{identity['model']!r} is a retriever, which scores items and no impressions; "
+            "isthmus.next_item.load_retriever loads it"
+        )
     return kind, kind.Config.model_validate(identity["settings"])
 
 
@@ -148,7 +163,6 @@ def _train_joint(
         valid=valid,
         unknown_share=train.unknown_share,
     )
-    started = time.perf_counter()
 
     def score(model: Model) -> float:
         assert isinstance(model, Ranker)
@@ -157,6 +171,16 @@ def _train_joint(
         predictions = Predictions(**columns, score=scores, domains=prepared.schema.domains)
         return metric_of(evaluate(predictions), train.metric)
 
+    on_epoch = _epoch_log(config, kept, reporter)
+    state = checkpoint.latest(kept.checkpoints, reporter=reporter)
+    state = fit(model, feed, score, train, state=state, on_epoch=on_epoch, reporter=reporter)
+    return model, state
+
+
+def _epoch_log(config: RunConfig, kept: Run, reporter: Reporter) -> Callable[[TrainingState], None]:
+    """What is done at the end of each epoch: a checkpoint, a line of the log, a word to the user."""
+    started, metric = time.perf_counter(), config.train.metric
+
     def on_epoch(state: TrainingState) -> None:
         checkpoint.save(state, kept.checkpoints)
         losses = {name: round(value, 6) for name, value in state.losses[-1].items()}
@@ -164,12 +188,10 @@ def _train_joint(
         kept.log(epoch=state.epochs, score=state.scores[-1], losses=losses, seconds=seconds)
         told = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
         reporter.note(
-            f"{config.model} epoch {state.epochs}: {train.metric} {state.scores[-1]:.4f}  {told}"
+            f"{config.model} epoch {state.epochs}: {metric} {state.scores[-1]:.4f}  {told}"
         )
 
-    state = checkpoint.latest(kept.checkpoints, reporter=reporter)
-    state = fit(model, feed, score, train, state=state, on_epoch=on_epoch, reporter=reporter)
-    return model, state
+    return on_epoch
 
 
 def _train_isolated(

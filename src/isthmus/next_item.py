@@ -1,0 +1,102 @@
+"""A retriever's run: train on sequences, rank the items of every held-out event, keep the ranks."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from isthmus import models
+from isthmus.config import RunConfig
+from isthmus.data.feed import Feed, thinned
+from isthmus.data.prepared import Prepared
+from isthmus.data.sequences import Windows
+from isthmus.errors import ConfigError, DataError
+from isthmus.evaluation import RankMetrics, Ranks, evaluate_ranks, metric_of_ranks
+from isthmus.inference import ranks
+from isthmus.models import Model, Retriever
+from isthmus.progress import Reporter
+from isthmus.store import Run
+from isthmus.training import checkpoint
+from isthmus.training.fit import fit
+from isthmus.training.state import TrainingState
+
+
+def train_retriever(
+    config: RunConfig,
+    prepared: Prepared,
+    kept: Run,
+    on_epoch: Callable[[TrainingState], None],
+    reporter: Reporter,
+) -> tuple[Retriever, TrainingState]:
+    """Train until the validation split's ``train.metric`` no longer rises."""
+    torch.manual_seed(config.seed)
+    kind, train = _kind(config.model), config.train
+    model = kind(config.model_settings(), prepared.schema)
+    valid = Held(prepared, "valid")
+    feed = Feed(
+        thinned(training_rows(kind, prepared), train.max_rows, config.seed),
+        batch_size=train.batch_size,
+        seed=config.seed,
+        valid=valid.rows,
+    )
+
+    def score(model: Model) -> float:
+        assert isinstance(model, Retriever)
+        found = metric_of_ranks(valid.ranks(model), train.metric)
+        if found is None:
+            raise DataError(
+                f"the validation split has no event of a known domain, and so no {train.metric}; "
+                "prepare the data with another split"
+            )
+        return found
+
+    state = checkpoint.latest(kept.checkpoints, reporter=reporter)
+    state = fit(model, feed, score, train, state=state, on_epoch=on_epoch, reporter=reporter)
+    return model, state
+
+
+def rank_splits(
+    model: Retriever, prepared: Prepared, kept: Run, splits: Sequence[str]
+) -> dict[str, RankMetrics]:
+    """Rank the items of these splits' events, keep the ranks, and give their metrics."""
+    metrics = {}
+    for split in splits:
+        found = Held(prepared, split).ranks(model)
+        kept.save_ranks(split, found)
+        metrics[split] = evaluate_ranks(found)
+    return metrics
+
+
+def load_retriever(kept: Run) -> Retriever:
+    """The model of a finished run, with its best weights."""
+    kind = _kind(kept.config["model"])
+    model = kind(kind.Config.model_validate(kept.config["settings"]), kept.schema)
+    model.load_state_dict(kept.model_state())
+    return model.eval()
+
+
+def training_rows(kind: type[Retriever], prepared: Prepared) -> Windows:
+    """The rows that a model of this kind is trained on, by what it ``predicts``.
+
+    Every known event of a user but the first is predicted; none is from an empty history.
+    """
+    stride = 1 if kind.predicts == "last" else prepared.schema.max_history
+    return prepared.windows("train", stride=stride, least=1)
+
+
+class Held:
+    """A split's events, and what evaluation wants to know of them."""
+
+    def __init__(self, prepared: Prepared, split: str) -> None:
+        self.rows, self.table = prepared.windows(split), prepared.table(split)
+        self.item_domains = prepared.item_domains()
+
+    def ranks(self, model: Retriever) -> Ranks:
+        """Where each event's item stands."""
+        return ranks(model, self.rows, self.table, self.item_domains)
+
+
+def _kind(name: str) -> type[Retriever]:
+    kind = models.get(name)
+    if not issubclass(kind, Retriever):
+        raise ConfigError(f"{name!r} is a ranker; its run scores impressions, and no items")
+    return kind
