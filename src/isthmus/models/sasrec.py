@@ -52,6 +52,10 @@ class SASRec(SequentialRetriever):
         )
 
     def states(self, tokens: Tokens) -> Tensor:
-        x_PH = tokens.spread(self.embed(self.items, tokens.cross))
-        state_PH = self.encoder(x_PH[None], tokens.mask(x_PH.dtype))[0]
+        return self.encoded(tokens)
+
+    def encoded(self, tokens: Tokens, *, own: bool = False) -> Tensor:
+        """States of all tokens, [N, H], from all items before each, or its ``own`` domain's alone."""
+        x_PH = tokens.spread(self.embed(self.items, tokens.own if own else tokens.cross))
+        state_PH = self.encoder(x_PH[None], tokens.mask(x_PH.dtype, own=own))[0]
         return state_PH.index_select(0, tokens.place)

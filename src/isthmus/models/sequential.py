@@ -20,22 +20,27 @@ if TYPE_CHECKING:
     from isthmus.data.feed import EpochFeed
 
 
-class TransformerConfig(NextItemConfig):
-    """Size of a transformer; ``feed_forward`` is a multiple of the width."""
+class LayersConfig(NextItemConfig):
+    """How many layers, and into how many heads each divides its width."""
 
     layers: PositiveInt = 2
     heads: PositiveInt = 1
-    feed_forward: PositiveInt = 4
-    pre_norm: bool = True
 
     @model_validator(mode="after")
-    def _heads_share_the_width(self) -> "TransformerConfig":
+    def _heads_share_the_width(self) -> "LayersConfig":
         if self.embedding_dim % self.heads:
             raise ValueError(
                 f"{self.heads} heads cannot share a width of {self.embedding_dim}; choose "
                 "settings.heads as a divisor of settings.embedding_dim"
             )
         return self
+
+
+class TransformerConfig(LayersConfig):
+    """``feed_forward`` is a multiple of the width; ``pre_norm``: norms come before sublayers."""
+
+    feed_forward: PositiveInt = 4
+    pre_norm: bool = True
 
 
 class SequentialRetriever(Retriever):
