@@ -97,7 +97,7 @@ def test_markov_is_what_a_plain_loop_counts(within):
         assert sum(row) == pytest.approx(1)  # probabilities
 
 
-def plain_knn(rows, asked, neighbours, shrink):
+def plain_knn(rows, asked, neighbours=200, shrink=10.0, decay=0.6):
     held = [set(chain) for chain in chains(rows)]
     size = Counter(item for own in held for item in own)
 
@@ -109,18 +109,16 @@ def plain_knn(rows, asked, neighbours, shrink):
     for i in set(asked):
         near = sorted((j for j in range(1, 9) if j != i), key=lambda j: (-similarity(i, j), j))
         for j in near[:neighbours]:
-            scores[j - 1] += similarity(i, j)
+            age = asked[::-1].index(i)
+            scores[j - 1] += decay**age * similarity(i, j)
     return scores
 
 
-@pytest.mark.parametrize("settings", [{}, {"neighbours": 3}, {"shrink": 2.5}])
+@pytest.mark.parametrize("settings", [{}, {"neighbours": 3}, {"shrink": 0, "decay": 1}])
 def test_item_knn_is_what_a_plain_loop_sums(settings):
     found = scored(trained("item_knn", TRAIN, **settings), ASKED)
     for chain, row in zip(chains(ASKED), found, strict=True):
-        expected = plain_knn(
-            TRAIN, chain[:-1], settings.get("neighbours", 200), settings.get("shrink", 0.0)
-        )
-        assert row == pytest.approx(expected)
+        assert row == pytest.approx(plain_knn(TRAIN, chain[:-1], **settings))
 
 
 def test_by_hand():
@@ -132,7 +130,7 @@ def test_by_hand():
     assert trained("popularity", rows).scores(asked)[0].tolist() == [0, 0, 2, 2, 0, 1, 0, 0, 0]
     markov = trained("markov", rows).scores(asked)[0]
     assert markov[2] == pytest.approx((2 + 2 / 5) / 3)
-    knn = trained("item_knn", rows).scores(asked)[0]
+    knn = trained("item_knn", rows, shrink=0).scores(asked)[0]
     assert knn[2] == pytest.approx(2 / math.sqrt(2 * 2))
     assert knn[1] == 0
 
