@@ -132,7 +132,7 @@ class BenchConfig(Frozen):
         assert self.tune is not None
         said = {
             "entry": entry.model_dump(mode="json", exclude={"label"}, exclude_defaults=True),
-            "train": {k: v for k, v in self.train.items() if k != "max_epochs"},
+            "train": {k: v for k, v in self.train.items() if k not in ("max_epochs", "max_rows")},
             "tune": self.tune.model_dump(mode="json", exclude={"trials"}, exclude_defaults=True),
         }
         return hashlib.sha256(canonical(said)).hexdigest()[:8]
