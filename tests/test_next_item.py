@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from isthmus.cli import app
 from isthmus.config import checked
 from isthmus.data.prepare import prepare
 from isthmus.data.prepared import Prepared
@@ -193,3 +195,47 @@ def test_explicit_metrics_are_kept(data):
     assert wanted(data).train.metric == "ndcg@10"
     assert wanted(data, train={"metric": "macro_ndcg@10"}).train.metric == "macro_ndcg@10"
     assert wanted(data, "mlp").train.metric == "domain_auc"
+
+
+def test_the_commands(data, tmp_path, monkeypatch):
+    """prepare, train, evaluate and compare, as for rankers."""
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "run.toml").write_text(f'data = "{data}"\nmodel = "markov"\n')
+    runs = ["--runs", str(tmp_path / "runs")]
+    for model in ("markov", "popularity"):
+        done = CliRunner().invoke(
+            app, ["train", str(tmp_path / "run.toml"), "--set", f"model={model}", *runs]
+        )
+        assert done.exit_code == 0, done.output
+        assert "NDCG@10" in done.output
+        assert "items of the item's domain" in done.output
+    one, other = sorted(str(path) for path in (tmp_path / "runs").iterdir() if path.is_dir())
+    told = CliRunner().invoke(app, ["evaluate", one, other, "--split", "valid"]).output
+    assert "valid rows:" in told
+    assert "s0" in told
+    assert "of unknown items" in told
+    told = CliRunner().invoke(app, ["compare", one, other, "--metric", "mrr"]).output
+    assert "mrr of A minus that of B, among all items of the item's domain" in told
+    assert "known items" in told
+    told = CliRunner().invoke(app, ["compare", one, other, "--among", "all"]).output
+    assert "among all items, on the same" in told
+
+
+def test_a_ranker_has_no_metric_to_choose(tmp_path):
+    made = prepare(get("synthetic")(tmp_path / "raw", rows=2000, domains=6, clusters=2), tmp_path / "p")  # fmt: skip
+    kept = run(
+        checked(
+            {
+                "data": str(made.path),
+                "model": "mlp",
+                "settings": {"hidden": [4]},
+                "train": {"max_epochs": 1},
+            },
+            "x",
+        ),
+        Store(tmp_path / "runs"),
+    )
+    done = CliRunner().invoke(app, ["compare", str(kept.path), str(kept.path), "--metric", "mrr"])
+    assert isinstance(done.exception, ConfigError)
+    with pytest.raises(DataError, match="no ranks of items"):
+        _ = kept.rank_metrics

@@ -16,11 +16,10 @@ def train(config: Path, override: Overrides = None, runs: RunsFolder = RUNS) -> 
     """Train the run that CONFIG describes; the same command again resumes or finds it done."""
     from isthmus.config import read
     from isthmus.experiment import run
-    from isthmus.report.terminal import print_metrics
     from isthmus.store import Store
 
     kept = run(read(config, override or ()), Store(runs), reporter=ConsoleReporter())
-    print_metrics({kept.config["model"]: kept.metrics["test"]}, Console())
+    _print({kept.config["model"]: kept}, "test")
     typer.echo(f"run: {kept.path}")
 
 
@@ -31,14 +30,7 @@ def evaluate(
     domains: Annotated[bool, typer.Option(help="Also every domain by itself.")] = True,
 ) -> None:
     """Print metrics with intervals, overall and domain by domain, from stored predictions."""
-    from isthmus.report.terminal import print_domains, print_metrics
-
-    found = {path.name: _split(open_run(path).metrics, split) for path in runs}
-    print_metrics(found, Console())
-    if domains:
-        for name, metrics in found.items():
-            typer.echo(f"{name}, {split} rows:")
-            print_domains(metrics, Console())
+    _print({path.name: open_run(path) for path in runs}, split, domains=domains)
 
 
 @app.command()
@@ -47,18 +39,38 @@ def compare(
     baseline: Path,
     split: Annotated[str, typer.Option(help="valid or test")] = "test",
     method: Annotated[Literal["delong", "bootstrap"], typer.Option()] = "delong",
+    metric: Annotated[
+        str | None, typer.Option(help="Of retrievers: ndcg@10 (the default), hr@5, mrr, ...")
+    ] = None,
+    among: Annotated[
+        Literal["domain", "all", "sampled"],
+        typer.Option(help="Of retrievers: the candidates that items are ranked among."),
+    ] = "domain",
 ) -> None:
     """Test two runs against each other on the same rows, domain by domain, Holm-corrected."""
-    from isthmus.evaluation import Rules
+    from isthmus.evaluation import Rules, compare_ranks
     from isthmus.evaluation import compare as test
+    from isthmus.evaluation.rank_compare import RULES
     from isthmus.report.terminal import print_comparison
 
     one, other = open_run(candidate), open_run(baseline)
-    found = test(
-        [one.predictions(split)],
-        [other.predictions(split)],
-        rules=Rules(method=method, data=f"the {split} split of {one.data.name}"),
-    )
+    data = f"the {split} split of {one.data.name}"
+    if one.of_items or other.of_items:
+        found = compare_ranks(
+            [one.ranks(split)],
+            [other.ranks(split)],
+            metric=metric or "ndcg@10",
+            protocol=among,
+            rules=RULES.model_copy(update={"method": method, "data": data}),
+        )
+    elif metric is not None or among != "domain":
+        raise ConfigError("--metric and --among are for retrievers; rankers are compared by AUC")
+    else:
+        found = test(
+            [one.predictions(split)],
+            [other.predictions(split)],
+            rules=Rules(method=method, data=data),
+        )
     print_comparison(found, Console(), names=(one.name, other.name))
 
 
@@ -100,6 +112,27 @@ def demo(
     reporter = ConsoleReporter()
     data = show(out, overrides=override or (), reporter=reporter)
     show_report(data, out / "report.html")
+
+
+def _print(runs: dict[str, Any], split: str, *, domains: bool = False) -> None:
+    """Metrics of these runs, rankers and retrievers each in a table of their own."""
+    from isthmus.report.rank_table import print_rank_domains, print_rank_metrics
+    from isthmus.report.terminal import print_domains, print_metrics
+
+    console = Console()
+    scored = {n: _split(one.metrics, split) for n, one in runs.items() if not one.of_items}
+    ranked = {n: _split(one.rank_metrics, split) for n, one in runs.items() if one.of_items}
+    if scored:
+        print_metrics(scored, console)
+    if ranked:
+        print_rank_metrics(ranked, console)
+    if domains:
+        for name in runs:
+            typer.echo(f"{name}, {split} rows:")
+            if name in scored:
+                print_domains(scored[name], console)
+            else:
+                print_rank_domains(ranked[name], console)
 
 
 def _split(metrics: dict[str, Any], split: str) -> Any:

@@ -93,15 +93,16 @@ def print_domains(metrics: Metrics, console: Console) -> None:
 def print_comparison(
     comparison: Comparison, console: Console, *, names: tuple[str, str] = ("A", "B")
 ) -> None:
-    """The table of ``isthmus compare``: AUC of A minus AUC of B, domain by domain."""
-    print_table(console, _comparison_layouts(names), comparison.rows)
+    """The table of ``isthmus compare``: A's metric minus B's (of rankers the AUC), domain by domain."""
+    print_table(console, _comparison_layouts(names, comparison.metric), comparison.rows)
     console.print()
     say(console, words.tally(comparison.counts), style="bold")
     if comparison.overall is not None:
         interval = comparison.overall
+        mean = "DomainAUC" if comparison.metric == "AUC" else comparison.metric
         say(
             console,
-            f"DomainAUC of {names[0]} minus {names[1]}: {words.signed(interval.value, 4)} "
+            f"{mean} of {names[0]} minus {names[1]}: {words.signed(interval.value, 4)} "
             f"{words.bounds(interval, 4, plus=True)}, p {words.p_value(comparison.overall_p_value)}",
         )
     say(console, comparison.protocol, style="dim")
@@ -151,13 +152,16 @@ def _sharing_layouts(table: SharingTable) -> list[list[Column[DomainSharing]]]:
     ]
 
 
-def _comparison_layouts(names: tuple[str, str]) -> list[list[Column[DomainComparison]]]:
+def _comparison_layouts(
+    names: tuple[str, str], metric: str
+) -> list[list[Column[DomainComparison]]]:
     verdict: Column[DomainComparison] = Column("verdict", lambda r: _verdict(r.verdict), left=True)
+    known = "positives" if metric == "AUC" else "known items"
     difference = f"{_short(names[0], 16)} {words.MINUS} {_short(names[1], 16)}"
     whole: list[Column[DomainComparison]] = [
         Column("domain", lambda row: clean(row.domain), left=True),
         Column("rows", lambda row: f"{row.rows:,}"),
-        Column("positives", lambda row: f"{row.positives:,}"),
+        Column(known, lambda row: f"{row.positives:,}"),
         Column(difference, lambda row: Text(_gained(row.difference), style=STYLES[row.verdict])),
         Column("p", lambda row: words.p_value(row.p_adjusted)),
         Column("detectable", lambda row: words.number(row.detectable)),
