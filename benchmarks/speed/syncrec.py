@@ -1,10 +1,11 @@
-"""How fast SyNCRec trains, and what domains cost it: one packed pass against a pass for each domain.
+"""How fast SyNCRec trains, what domains cost it (one packed pass against one for each), and SASRec.
 
     python benchmarks/speed/syncrec.py [--rounds 5] [--out FILE]
 
 Users, their lengths and the sizes are those that the published step was timed with: histories of at
 most 50 items, 22 on average, hidden 64, 5 experts, 2 layers, dropout .5, the loss against one
-negative. One thread; process CPU seconds; the sides take turns in every round.
+negative. SASRec: full histories, one domain of 3,100 items, dropout .2. One thread; process CPU
+seconds; the sides take turns in every round.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import torch  # noqa: E402  the thread settings come first
 
 from benchmarks.speed.clock import interleaved, median, ratio  # noqa: E402
 from isthmus.batch import Histories  # noqa: E402
+from isthmus.models.sasrec import SASRec  # noqa: E402
 from isthmus.models.syncrec import SyNCRec  # noqa: E402
 from isthmus.nn.sequence import Tokens  # noqa: E402
 from isthmus.optim import update  # noqa: E402
@@ -120,6 +122,28 @@ def step(kind: type[SyNCRec], domains: int, users: int, **settings: object) -> C
     return lambda: update(optimizer, model.losses(batch))
 
 
+EPOCH, SASREC_ITEMS, SASREC_USERS = 834_000, 3_100, 64  # targets of an epoch, as of MovieLens-1M
+PLAIN = {"softmax": 75, "sampled_softmax": 30}  # CPU-seconds an epoch, a plain prototype
+
+
+def sasrec_step(loss: str) -> Callable[[], None]:
+    """One step of SASRec on full histories of one domain."""
+    torch.manual_seed(0)
+    of = Schema(
+        features=(),
+        domains=("all",),
+        items=1 + SASREC_ITEMS,
+        max_history=LENGTH,
+        domain_items=(SASREC_ITEMS,),
+    )
+    model = SASRec(SASRec.Config.model_validate({"loss": loss}), of)
+    items = torch.randint(1, of.items, (SASREC_USERS, LENGTH + 1))
+    ones = torch.ones_like(items)
+    batch = Histories(items[:, :-1], ones[:, :-1], items[:, -1], ones[:, -1])
+    optimizer = make_optimizer(model, TrainConfig())
+    return lambda: update(optimizer, model.losses(batch))
+
+
 def check() -> None:
     """Both sides are the same function."""
     of = schema(5)
@@ -144,6 +168,8 @@ def main() -> None:
         sides[f"softmax {domains}"] = step(SyNCRec, domains, users)
         sides[f"looped {domains}"] = step(Looped, domains, users, **ONE_NEGATIVE)
     sides["packed 25, as many users"] = step(SyNCRec, 25, USERS[5], **ONE_NEGATIVE)
+    for loss in PLAIN:
+        sides[f"sasrec {loss}"] = sasrec_step(loss)
     seconds = interleaved(sides, rounds=chosen.rounds)
     lines = {}
     for domains, users in USERS.items():
@@ -160,6 +186,12 @@ def main() -> None:
     lines["step at 25 domains over 5, time"] = ratio(
         seconds["packed 25, as many users"], seconds["packed 5"]
     )
+    for loss, plain in PLAIN.items():
+        a_step = median(seconds[f"sasrec {loss}"])
+        lines[f"SASRec, {loss}"] = {
+            "CPU-s an epoch of 834k targets": a_step * EPOCH / (SASREC_USERS * (LENGTH + 1)),
+            "plain prototype": plain,
+        }
     of = Tokens.of(histories(schema(5), USERS[5]), LENGTH)
     lines["targets a user"] = len(of.user) / USERS[5]
     text = json.dumps({"lines": lines, "load": os.getloadavg()[0], "seconds": seconds}, indent=1)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from isthmus.batch import Histories
+from isthmus.models import next_item_losses
 from isthmus.models.next_item_losses import NextItemConfig, NextItemLoss, calibrated_power
 from isthmus.nn import EmbeddingTable
 from isthmus.schema import Schema
@@ -47,6 +48,22 @@ def test_full_softmax(kind):
         return -(items.weight[among] @ y).log_softmax(0)[among.index(target)]
 
     torch.testing.assert_close(loss(query_QNH, TARGET, items), each(query_QNH, plain))
+
+
+@pytest.mark.parametrize("cells", [1, 20, 10_000])
+def test_a_few_rows_at_a_time_are_all_rows(cells, monkeypatch):
+    """Losses and gradients, each token with a weight of its own."""
+    monkeypatch.setattr(next_item_losses, "CELLS", cells)
+    loss, items, query_QNH = built(candidates="all")
+    weight_N = torch.linspace(-1, 2, len(TARGET), dtype=torch.float64)
+    found_QN = loss(query_QNH, TARGET, items)
+    scores = (query_QNH @ items.weight[1:].T).flatten(0, 1)
+    plain_QN = F.cross_entropy(scores, (TARGET - 1).repeat(2), reduction="none").view_as(found_QN)
+    torch.testing.assert_close(found_QN, plain_QN)
+    leaves = (query_QNH, items.weight)
+    found, plain = (torch.autograd.grad((x * weight_N).sum(), leaves) for x in (found_QN, plain_QN))
+    for one, other in zip(found, plain, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("kind", ["domain", "all"])

@@ -6,7 +6,7 @@ of one group, H width, G groups (domains, or one of all items), V items of a gro
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,8 @@ from isthmus.schema import Schema
 
 Vectors = Callable[[Tensor], Tensor]
 """Ids of items [...] -> what queries are compared with [..., H]."""
+CELLS = 2**19
+"""Scores of a full softmax that are in memory at a time."""
 _NEGATIVES = 2  # the purpose of a generator: which items a step compares with
 
 
@@ -204,15 +206,49 @@ def _full_softmax(
     vectors = items(of.items).split(of.sizes)
     rows = zip(query_QNH.split(sizes, 1), place_N.split(sizes), vectors, strict=True)
     losses = [
-        F.cross_entropy(
-            (query_QXH @ vector_VH.T).flatten(0, 1),
-            place_X.repeat(len(query_QXH)),
-            reduction="none",
-        ).view(len(query_QXH), -1)
+        _Softmax.apply(query_QXH.flatten(0, 1), vector_VH, place_X.repeat(len(query_QXH))).view(
+            len(query_QXH), -1
+        )
         for query_QXH, place_X, vector_VH in rows
         if len(place_X)
     ]
     return torch.cat(losses, 1)
+
+
+class _Softmax(torch.autograd.Function):
+    """Cross-entropy of queries [X, H] among vectors [V, H]: [X].
+
+    A few rows at a time, whose scores are made again for the gradient: those of all tokens and all
+    items at once are gigabytes, and slower than what stays in the cache.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query_XH: Tensor, vector_VH: Tensor, place_X: Tensor) -> Tensor:
+        ctx.rows = max(1, CELLS // len(vector_VH))
+        total_X, own_X = query_XH.new_empty(2, len(query_XH))
+        chunks = (x.split(ctx.rows) for x in (query_XH, place_X, total_X, own_X))
+        for query, place, total, own in zip(*chunks, strict=True):
+            score = query @ vector_VH.T
+            own.copy_(score.gather(1, place[:, None]).squeeze(1))
+            top = score.amax(1)
+            total.copy_(score.sub_(top[:, None]).exp_().sum(1).log_().add_(top))
+        ctx.save_for_backward(query_XH, vector_VH, place_X, total_X)
+        return total_X - own_X
+
+    @staticmethod
+    def backward(ctx: Any, grad_X: Tensor) -> tuple[Tensor, Tensor, None]:
+        query_XH, vector_VH, place_X, total_X = ctx.saved_tensors
+        to_query_XH, to_vector_VH = torch.empty_like(query_XH), torch.zeros_like(vector_VH)
+        columns = (query_XH, place_X, total_X, grad_X, to_query_XH)
+        for query, place, total, grad, to_query in zip(
+            *(x.split(ctx.rows) for x in columns), strict=True
+        ):
+            chance = torch.addmm(total[:, None], query, vector_VH.T, beta=-1).exp_()
+            chance.scatter_add_(1, place[:, None], chance.new_full((len(place), 1), -1.0))
+            chance *= grad[:, None]
+            torch.mm(chance, vector_VH, out=to_query)
+            to_vector_VH.addmm_(chance.T, query)
+        return to_query_XH, to_vector_VH, None
 
 
 def sampled_softmax(positive_QX: Tensor, negative_QXM: Tensor, log_odds_M: Tensor) -> Tensor:
