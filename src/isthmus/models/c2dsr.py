@@ -75,7 +75,7 @@ class C2DSR(SequentialRetriever):
         tokens, weight = self.note(batch), self.config.infomax_weight
         cross_NH, own_NH = self.readings(tokens)
         loss_N = self.token_losses(self._joined(tokens, cross_NH, own_NH), tokens.target)
-        losses = {self.config.loss: (1 - weight) * loss_N.mean()}
+        losses: Losses = {self.config.loss: (1 - weight) * loss_N.mean()}
         if self.agree is not None:
             losses["infomax"] = weight * self._infomax(batch, tokens, cross_NH, own_NH)
         return losses
