@@ -1,5 +1,6 @@
 """``isthmus bench``: models x seeds on one data set, resumable, one row a finished run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,9 +14,12 @@ from isthmus.bench.rows import (
     DOMAINS,
     METRICS,
     PAIRS,
+    RANK_DOMAINS,
+    RANKED,
     Row,
     beside,
     by_entry,
+    of_items,
     read_rows,
     write_rows,
 )
@@ -23,7 +27,7 @@ from isthmus.bench.tuning import best, training_rows
 from isthmus.config import RunConfig
 from isthmus.data.prepared import Prepared
 from isthmus.errors import IsthmusError
-from isthmus.evaluation import Metrics
+from isthmus.evaluation import Interval, Metrics, RankMetrics
 from isthmus.experiment import default_name, run
 from isthmus.files import remove
 from isthmus.progress import Reporter, quiet
@@ -93,8 +97,10 @@ def bench(
                 rows = _replaced(rows, job, [made[0]])
                 domains = _replaced(domains, job, made[1])
                 write_rows(results, rows)
-                write_rows(beside(results, "domains"), domains, DOMAINS)
-                reporter.note(f"{place}: DomainAUC {made[0]['domain_auc']}")
+                ranked = of_items(domains)
+                write_rows(beside(results, "domains"), domains, RANK_DOMAINS if ranked else DOMAINS)
+                main, title = (RANKED[0], "NDCG@10") if ranked else ("domain_auc", "DomainAUC")
+                reporter.note(f"{place}: {title} {made[0][main]}")
             advance(1)
     tests = beside(results, "pairs")
     if rows and (len(failed) < len(due) or not tests.exists()):
@@ -152,7 +158,10 @@ def _one(config: BenchConfig, store: Store, job: Job) -> tuple[Row, list[Row]]:
     if job.again:
         _forget(store, default_name(wanted, Prepared.open(config.data, verify=False)))
     kept = run(wanted, store)
-    return _row(config, job, kept), _domains(config, job, kept.metrics["test"])
+    row = _row(config, job, kept)
+    if kept.of_items:
+        return row, _ranked_domains(config, job, kept.rank_metrics["test"])
+    return row, _domains(config, job, kept.metrics["test"])
 
 
 def _forget(store: Store, name: str) -> None:
@@ -169,25 +178,18 @@ def _forget(store: Store, name: str) -> None:
 def _row(config: BenchConfig, job: Job, kept: Run) -> Row:
     entry, wanted = job.entry, _config(config, job)
     train = wanted.train
-    found, valid, scores = kept.metrics["test"], kept.metrics["valid"], kept.manifest.scores
+    scores = kept.manifest.scores
     rows = training_rows(config.data, train.max_rows)
     seconds = kept.cpu_seconds
     counted = entry.scope != "isolated" and not wanted.is_reference
     speed = rows * len(scores) / seconds if counted and seconds else None
-    values = {
-        **_figures(found),
-        "valid_auc": valid.overall.auc.value if valid.overall.auc else None,
-        "valid_domain_auc": valid.domain_auc,
-        "valid_logloss": valid.overall.logloss,
-    }
     return {
         "data": config.name,
         "label": entry.label,
         "model": entry.model,
         "scope": entry.scope,
         "seed": str(job.seed),
-        **{name: "" if value is None else f"{value:.6f}" for name, value in values.items()},
-        "worst_domain": found.worst_domain[0] if found.worst_domain else "",
+        **(_of_ranks(kept) if kept.of_items else _of_scores(kept)),
         "epochs": str(len(scores)),
         "best_epoch": str(1 + int(np.argmax(scores))),
         "parameters": str(
@@ -200,6 +202,57 @@ def _row(config: BenchConfig, job: Job, kept: Run) -> Row:
         "train_rows_per_cpu_s": "" if speed is None else f"{speed:.0f}",
         "run": kept.name,
     }
+
+
+def _of_scores(kept: Run) -> Row:
+    found, valid = kept.metrics["test"], kept.metrics["valid"]
+    values = {
+        **_figures(found),
+        "valid_auc": valid.overall.auc.value if valid.overall.auc else None,
+        "valid_domain_auc": valid.domain_auc,
+        "valid_logloss": valid.overall.logloss,
+    }
+    return _written(values) | {"worst_domain": found.worst_domain[0] if found.worst_domain else ""}
+
+
+def _of_ranks(kept: Run) -> Row:
+    found, valid = kept.rank_metrics["test"], kept.rank_metrics["valid"]
+    first, ndcg = found.primary, RANKED[0]
+    places: dict[str, tuple[Mapping[str, Interval], str]] = {
+        **{name: (first.weighted, name) for name in RANKED[:3]},
+        f"macro_{ndcg}": (first.macro, ndcg),
+        f"repeat_{ndcg}": (first.repeats.values, ndcg),
+        f"new_{ndcg}": (first.new.values, ndcg),
+        f"all_{ndcg}": (found.protocols["all"].weighted, ndcg),
+        f"sampled_{ndcg}": (found.protocols["sampled"].weighted, ndcg),
+        f"valid_{ndcg}": (valid.primary.weighted, ndcg),
+    }
+    values = {
+        name: of[metric].value if metric in of else None for name, (of, metric) in places.items()
+    }
+    return _written(values) | {"cold": str(first.overall.cold)}
+
+
+def _written(values: Mapping[str, float | None]) -> Row:
+    return {name: "" if value is None else f"{value:.6f}" for name, value in values.items()}
+
+
+def _ranked_domains(config: BenchConfig, job: Job, found: RankMetrics) -> list[Row]:
+    return [
+        {
+            "data": config.name,
+            "label": job.entry.label,
+            "seed": str(job.seed),
+            "domain": domain,
+            "rows": str(of.rows),
+            "cold": str(of.cold),
+            **{
+                name: f"{of.values[name].value:.6f}" if name in of.values else ""
+                for name in ("hr@10", "ndcg@10")
+            },
+        }
+        for domain, of in found.primary.by_domain.items()
+    ]
 
 
 def _figures(found: Metrics) -> dict[str, float | None]:

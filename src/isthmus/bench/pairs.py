@@ -5,9 +5,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from isthmus.bench.config import BenchConfig
-from isthmus.bench.rows import Row
+from isthmus.bench.rows import Row, of_items
 from isthmus.data.prepared import Prepared
-from isthmus.evaluation import Difference, Predictions, compare_means
+from isthmus.evaluation import (
+    Difference,
+    Predictions,
+    Ranks,
+    compare_means,
+    compare_rank_means,
+)
 from isthmus.evaluation.panel import Arm, Panel
 from isthmus.evaluation.rules import holm
 from isthmus.experiment import train_rows
@@ -15,6 +21,8 @@ from isthmus.progress import Reporter, quiet
 from isthmus.store import Store
 
 TESTED = ("domain_auc", "minor10")
+TESTED_RANKS = ("ndcg@10", "macro_ndcg@10")
+"""What is tested: of rankers, and of retrievers."""
 
 
 def pairs(
@@ -24,7 +32,7 @@ def pairs(
     *,
     reporter: Reporter = quiet,
 ) -> list[Row]:
-    """One row for each of ``TESTED`` and each entry but the best by it (of those with most seeds).
+    """One row for each metric that is tested and each entry but the best by it (of those with most seeds).
 
     The difference is the entry's minus the best's, over the seeds that both have. That the best is
     chosen on these very rows makes the tests a little too eager; they are not corrected for it.
@@ -33,16 +41,18 @@ def pairs(
         IsthmusError: a row's run is not in ``store``.
     """
     sizes = train_rows(Prepared.open(config.data, verify=False))
+    ranked = of_items([row for rows in entries.values() for row in rows])
+    tested = TESTED_RANKS if ranked else TESTED
     most = max(len(rows) for rows in entries.values())
     found: list[Row] = []
-    with reporter.task(f"{config.name}: tests", len(TESTED) * len(entries)) as advance:
-        for metric in TESTED:
+    with reporter.task(f"{config.name}: tests", len(tested) * len(entries)) as advance:
+        for metric in tested:
             scored = {label: _mean(rows, metric) for label, rows in entries.items()}
             full = [k for k in scored if len(entries[k]) == most and not np.isnan(scored[k])]
             if not full:
                 continue
             best = max(full, key=lambda label: scored[label])
-            rivals = _Rivals(store, entries, best, sizes)
+            rivals = _rivals(store, entries, best, None if ranked else sizes)
             tests = {}
             for label in entries:
                 if label != best and (test := rivals.test(label, metric)):
@@ -50,6 +60,41 @@ def pairs(
                 advance(1)
             found += _rows(config.name, metric, best, tests)
     return found
+
+
+def _rivals(
+    store: Store,
+    entries: Mapping[str, Sequence[Row]],
+    best: str,
+    sizes: Mapping[str, int] | None,
+) -> "_Rivals | _RankedRivals":
+    if sizes is None:
+        return _RankedRivals(store, entries, best)
+    return _Rivals(store, entries, best, sizes)
+
+
+class _RankedRivals:
+    """The retrievers of a benchmark against the best of them, on the same test rows."""
+
+    def __init__(self, store: Store, entries: Mapping[str, Sequence[Row]], best: str) -> None:
+        self.store, self.entries = store, entries
+        self.best = self._ranks(best)
+
+    def test(self, label: str, metric: str) -> tuple[int, Difference] | None:
+        """Over how many seeds, and what was found; ``None`` where it is undefined."""
+        own = self._ranks(label)
+        seeds = sorted(set(own) & set(self.best))
+        if not seeds:
+            return None
+        a, b = ([of[seed] for seed in seeds] for of in (own, self.best))
+        found = compare_rank_means(a, b, metric)
+        return (len(seeds), found) if found else None
+
+    def _ranks(self, label: str) -> dict[int, Ranks]:
+        return {
+            int(row["seed"]): self.store.run(row["run"], check=False).ranks("test")
+            for row in self.entries[label]
+        }
 
 
 class _Rivals:

@@ -18,7 +18,7 @@ from isthmus.errors import ConfigError, TrainingError
 from isthmus.experiment import metric_of, run
 from isthmus.files import canonical, digest_of, remove
 from isthmus.progress import Reporter, quiet
-from isthmus.store import Store
+from isthmus.store import Run, Store
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -138,7 +138,7 @@ def _trial(config: BenchConfig, runs: Path, job: tuple[Entry, int]) -> Row:
     value, epochs = None, 0
     try:
         kept = run(wanted, store, splits=("valid",))
-        value = metric_of(kept.metrics["valid"], wanted.train.metric)
+        value = _valid(kept, wanted.train.metric)
         epochs = len(kept.manifest.scores)
     except TrainingError as error:  # it diverged: that is a finding about these settings
         note = " ".join(str(error).split())
@@ -158,6 +158,12 @@ def _trial(config: BenchConfig, runs: Path, job: tuple[Entry, int]) -> Row:
     _add(study, row, config)
     remove(store.root / name)
     return row
+
+
+def _valid(kept: Run, metric: str) -> float:
+    if kept.of_items:
+        return kept.manifest.scores[int(np.argmax(kept.manifest.scores))]
+    return metric_of(kept.metrics["valid"], metric)
 
 
 def _next(config: BenchConfig, entry: Entry, number: int, study: "Study") -> Point:

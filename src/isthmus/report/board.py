@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 import numpy as np
@@ -18,8 +18,20 @@ METRICS: Final = {
     "minor5": "Minor5",
     "worst_auc": "worst domain",
 }
+RANKED: Final = {
+    "ndcg@10": "NDCG@10",
+    "hr@10": "HR@10",
+    "mrr": "MRR",
+    "macro_ndcg@10": "mean of domains",
+    "repeat_ndcg@10": "repeats",
+    "new_ndcg@10": "new items",
+    "all_ndcg@10": "among all",
+    "sampled_ndcg@10": "sampled",
+}
+"""Of retrievers: NDCG@10 where the title says no other, among the items of the item's domain."""
 COSTS: Final = ("parameters", "train_rows_per_cpu_s", "cpu_seconds")
 TESTED: Final = ("domain_auc", "minor10")
+TESTED_RANKS: Final = ("ndcg@10", "macro_ndcg@10")
 ALPHA: Final = 0.05
 LEVEL: Final = 0.95
 
@@ -59,7 +71,7 @@ class Behind:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An entry: ``figures`` of ``METRICS`` and ``COSTS`` (``None``: undefined), tests by metric.
+    """An entry: ``figures`` of the board's metrics and ``COSTS`` (``None``: undefined), tests by metric.
 
     ``trials`` of its search for settings; ``None`` where the rows do not say.
     """
@@ -77,9 +89,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """``lines`` with the highest DomainAUC first; ``best`` label by metric, of those shown.
+    """``lines`` with the highest ``main`` metric first; ``best`` label by metric, of those shown.
 
-    ``gains`` by label and domain: AUC (mean over seeds) minus the median of the entries' AUCs
+    ``metrics``: titles of those that the rows have, of rankers or of retrievers, the main one of
+    each among them. ``gains`` by label and domain: AUC (of retrievers NDCG@10; mean over seeds) minus the median of the entries' AUCs
     there. ``domains``: their test rows, the largest first.
     """
 
@@ -88,21 +101,39 @@ class Board:
     best: dict[str, str]
     domains: dict[str, int]
     gains: dict[tuple[str, str], float]
+    metrics: dict[str, str] = field(default_factory=lambda: dict(METRICS))
+
+    @property
+    def of_items(self) -> bool:
+        """Whether it is of retrievers."""
+        return "auc" not in self.metrics
+
+    @property
+    def main(self) -> str:
+        """The metric by which the lines are ordered."""
+        return self.metrics_tested[0]
+
+    @property
+    def metrics_tested(self) -> tuple[str, str]:
+        """The metrics by which differences from the best are tested."""
+        return TESTED_RANKS if self.of_items else TESTED
 
     @classmethod
     def of(cls, rows: Rows, pairs: Rows = (), domains: Rows = ()) -> Self:
         """From the rows of NAME.csv, NAME.pairs.csv and NAME.domains.csv."""
         labels = list(dict.fromkeys(row["label"] for row in rows))
-        lines = [_line(label, rows, pairs) for label in labels]
-        lines.sort(key=lambda line: -(line.mean("domain_auc") or 0.0))
+        metrics = RANKED if any("ndcg@10" in row for row in rows) else METRICS
+        main = next(iter(metrics)) if metrics is RANKED else TESTED[0]
+        lines = [_line(label, rows, pairs, metrics) for label in labels]
+        lines.sort(key=lambda line: -(line.mean(main) or 0.0))
         best = {}
-        for metric in METRICS:
+        for metric in metrics:
             known = [line for line in lines if line.mean(metric) is not None]
             if known:
                 best[metric] = max(known, key=lambda line: line.mean(metric) or 0.0).label
         sizes, gains = _gains([row for row in domains if row["label"] in labels])
         name = rows[0].get("data", "") if rows else ""
-        return cls(name, tuple(lines), best, sizes, gains)
+        return cls(name, tuple(lines), best, sizes, gains, dict(metrics))
 
     @property
     def tested(self) -> bool:
@@ -110,9 +141,9 @@ class Board:
         return any(line.behind for line in self.lines)
 
 
-def _line(label: str, rows: Rows, pairs: Rows) -> Line:
+def _line(label: str, rows: Rows, pairs: Rows, metrics: Mapping[str, str]) -> Line:
     own = [row for row in rows if row["label"] == label]
-    figures = {name: Spread.of(_numbers(own, name)) for name in (*METRICS, *COSTS)}
+    figures = {name: Spread.of(_numbers(own, name)) for name in (*metrics, *COSTS)}
     behind = {
         row["metric"]: Behind(
             row["best"],
@@ -135,8 +166,8 @@ def _gains(rows: Rows) -> tuple[dict[str, int], dict[tuple[str, str], float]]:
     order = sorted(sizes, key=lambda domain: (-sizes[domain], domain))
     values: dict[tuple[str, str], list[float]] = {}
     for row in rows:
-        if row["auc"]:
-            values.setdefault((row["label"], row["domain"]), []).append(float(row["auc"]))
+        if value := row.get("auc") or row.get("ndcg@10"):
+            values.setdefault((row["label"], row["domain"]), []).append(float(value))
     means = {key: float(np.mean(found)) for key, found in values.items()}
     gains: dict[tuple[str, str], float] = {}
     for domain in order:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from isthmus.files import write_atomically
-from isthmus.report.board import METRICS, Board
+from isthmus.report.board import Board
 from isthmus.report.board_table import costs, figure, legend, mark, to_markdown
-from isthmus.report.charts_board import board_pictures
+from isthmus.report.charts_board import board_pictures, standing_key
 from isthmus.report.palette import LIGHT, PAGE
 from isthmus.report.pictures import save
 from isthmus.report.webpage import render
@@ -20,7 +20,8 @@ def to_html(board: Board) -> str:
         drawn,
         board=board,
         headline=_headline(board),
-        metrics=METRICS,
+        metrics=board.metrics,
+        standings=[standing_key(metric) for metric in board.metrics_tested],
         costs=costs,
         figure=figure,
         mark=mark,
@@ -46,11 +47,12 @@ def _headline(board: Board) -> str:
     if not board.lines:
         return "No run has finished yet."
     first = board.lines[0]
-    said = f"{first.label} leads {plural(len(board.lines), 'model')} with a DomainAUC of "
-    said += number(first.mean("domain_auc"), 4)
+    title = "mean NDCG@10" if board.of_items else "DomainAUC"
+    said = f"{first.label} leads {plural(len(board.lines), 'model')} with a {title} of "
+    said += number(first.mean(board.main), 4)
     close = [
         line for line in board.lines[1:]
-        if (found := line.behind.get("domain_auc")) and not found.significant
+        if (found := line.behind.get(board.main)) and not found.significant
     ]  # fmt: skip
     if not board.tested:
         return f"{said}."

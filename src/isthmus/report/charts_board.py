@@ -6,7 +6,7 @@ from typing import Any, Final
 import altair as alt
 
 from isthmus.report import words
-from isthmus.report.board import METRICS, Board, Line
+from isthmus.report.board import Board, Line
 from isthmus.report.labels import placed
 from isthmus.report.palette import Palette
 from isthmus.report.picture import MANY, Picture, rows_of, step
@@ -24,19 +24,26 @@ _CLIP: Final = 0.9
 
 
 def standing(board: Board, metric: str, palette: Palette) -> Picture:
-    """Interval plot: one row an entry, in the order of DomainAUC."""
-    key, title = f"standing-{metric}", f"{METRICS[metric]} of the models"
+    """Interval plot: one row an entry, in the order of the main metric."""
+    key, title = standing_key(metric), f"{board.metrics[metric]} of the models"
     lines = [line for line in board.lines if line.figures[metric] is not None]
     if not lines:
-        return Picture(key, title, reason=f"No model has a {METRICS[metric]}.")
+        return Picture(key, title, reason=f"No model has a {board.metrics[metric]}.")
     values = [_standing(board, line, metric) for line in lines]
-    caption = "Mean over seeds with its 95 % interval; in the order of DomainAUC."
+    caption = (
+        f"Mean over seeds with its 95 % interval; in the order of {board.metrics[board.main]}."
+    )
     if board.tested:
         caption += (
             " Whether a model is behind the best is tested on the same rows, seed by seed, which "
             "tells more apart than these intervals do."
         )
-    return Picture(key, title, caption, _intervals(values, METRICS[metric], palette))
+    return Picture(key, title, caption, _intervals(values, board.metrics[metric], palette))
+
+
+def standing_key(metric: str) -> str:
+    """The key of the metric's picture: part of file names and of addresses in the page."""
+    return f"standing-{metric.replace('@', '')}"
 
 
 def _standing(board: Board, line: Line, metric: str) -> dict[str, Any]:
@@ -97,8 +104,9 @@ def _intervals(values: list[dict[str, Any]], title: str, palette: Palette) -> An
 
 
 def cost(board: Board, palette: Palette) -> Picture:
-    """DomainAUC against the CPU-seconds of a run; larger marks have more parameters."""
-    key, title = "cost", "DomainAUC against cost"
+    """The main metric against the CPU-seconds of a run; larger marks have more parameters."""
+    main = board.metrics[board.main]
+    key, title = "cost", f"{main} against cost"
     values = [
         {
             "label": line.label,
@@ -107,7 +115,7 @@ def cost(board: Board, palette: Palette) -> Picture:
             "parameters": round(line.mean("parameters") or 0),
         }
         for line in board.lines
-        if (seconds := line.mean("cpu_seconds")) and (auc := line.mean("domain_auc"))
+        if (seconds := line.mean("cpu_seconds")) and (auc := line.mean(board.main))
     ]
     if not values:
         return Picture(key, title, reason="The cost of training was not stored.")
@@ -115,10 +123,10 @@ def cost(board: Board, palette: Palette) -> Picture:
         "CPU-seconds of one run, training and scoring, on a logarithmic axis; means over seeds. "
         "Larger marks have more parameters."
     )
-    return Picture(key, title, caption, _scatter(values, palette))
+    return Picture(key, title, caption, _scatter(values, main, palette))
 
 
-def _scatter(values: list[dict[str, Any]], palette: Palette) -> Any:
+def _scatter(values: list[dict[str, Any]], main: str, palette: Palette) -> Any:
     x_domain = _padded([math.log10(value["seconds"]) for value in values])
     y_domain = _padded([value["auc"] for value in values])
     places = [
@@ -137,7 +145,7 @@ def _scatter(values: list[dict[str, Any]], palette: Palette) -> Any:
         ),
         y=alt.Y(
             "auc:Q",
-            title="DomainAUC",
+            title=main,
             scale=alt.Scale(domain=list(y_domain), nice=False),
             axis=alt.Axis(tickCount=6, format=".3f"),
         ),
@@ -146,7 +154,7 @@ def _scatter(values: list[dict[str, Any]], palette: Palette) -> Any:
         size=alt.Size("parameters:Q", scale=alt.Scale(type="sqrt", range=[40, 260]), legend=None),
         tooltip=[
             alt.Tooltip("label:N", title="Model"),
-            alt.Tooltip("auc:Q", title="DomainAUC", format=".4f"),
+            alt.Tooltip("auc:Q", title=main, format=".4f"),
             alt.Tooltip("seconds:Q", title="CPU-seconds", format=",.0f"),
             alt.Tooltip("parameters:Q", title="Parameters", format=","),
         ],
@@ -171,7 +179,7 @@ def _share(value: float, ends: tuple[float, float]) -> float:
 
 
 def domains(board: Board, palette: Palette) -> Picture:
-    """Heat map, domain x model: AUC minus that of the median model there."""
+    """Heat map, domain x model: AUC (of retrievers NDCG@10) minus that of the median model there."""
     key, title = "domains", "Who is good where"
     if not board.gains:
         return Picture(key, title, reason="No figures by domain were stored with these rows.")
@@ -189,12 +197,17 @@ def domains(board: Board, palette: Palette) -> Picture:
         for (label, domain), gain in board.gains.items()
     ]
     caption = (
-        f"AUC (mean over seeds) minus that of the median model in the same domain, full colour from "
+        f"{_figure(board)} (mean over seeds) minus that of the median model in the same domain, full colour from "
         f"{words.number(most)} on. Domains with many test rows stand at the top, models with a high "
-        "DomainAUC at the left. What looks strong at the bottom is mostly chance: few rows."
+        f"{board.metrics[board.main]} at the left. What looks strong at the bottom is mostly chance: few rows."
     )
     tall = len(board.domains) > MANY
     return Picture(key, title, caption, _heat(values, board, palette), tall=tall)
+
+
+def _figure(board: Board) -> str:
+    """What is stored of a domain."""
+    return "NDCG@10" if board.of_items else "AUC"
 
 
 def _heat(values: list[dict[str, Any]], board: Board, palette: Palette) -> Any:
@@ -220,7 +233,7 @@ def _heat(values: list[dict[str, Any]], board: Board, palette: Palette) -> Any:
         tooltip=[
             alt.Tooltip("domain:N", title="Domain"),
             alt.Tooltip("label:N", title="Model"),
-            alt.Tooltip("gain:Q", title="AUC over the median", format="+.4f"),
+            alt.Tooltip("gain:Q", title=f"{_figure(board)} over the median", format="+.4f"),
             alt.Tooltip("rows:Q", title="Test rows", format=","),
         ],
     )
@@ -231,8 +244,7 @@ def _heat(values: list[dict[str, Any]], board: Board, palette: Palette) -> Any:
 def board_pictures(board: Board, palette: Palette) -> list[Picture]:
     """All pictures of a leaderboard, in the order of the page."""
     return [
-        standing(board, "domain_auc", palette),
-        standing(board, "minor10", palette),
+        *(standing(board, metric, palette) for metric in board.metrics_tested),
         cost(board, palette),
         domains(board, palette),
     ]
