@@ -65,6 +65,15 @@ def test_no_history_is_scored(name):
     assert all(value.isfinite() for value in model.train().losses(batch).values())
 
 
+def test_sasrec_of_the_own_domain_reads_that_alone():
+    model = built("sasrec", reads="own")
+    batch = histories(model.schema, 10)
+    for row, (items, domains) in enumerate(users(batch)):
+        own = [t for t, d in enumerate(domains) if d == domains[-1]]
+        cut = ([items[t] for t in own], [domains[t] for t in own])
+        torch.testing.assert_close(model(batch)[row], plain_sequences.sasrec(model, *cut)[-1])
+
+
 def test_bert4rec_guesses_what_it_does_not_read():
     model = built("bert4rec")
     batch = histories(model.schema, 6)

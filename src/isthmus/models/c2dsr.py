@@ -10,17 +10,20 @@ from torch import Tensor, nn
 
 from isthmus.batch import Histories
 from isthmus.models.base import Losses, register
-from isthmus.models.sasrec import SASRecConfig
-from isthmus.models.sequential import SequentialRetriever
+from isthmus.models.sequential import SequentialRetriever, TransformerConfig
 from isthmus.nn import DomainLinear, Routing
 from isthmus.nn.sequence import Inputs, SequenceEmbedding, Tokens
 from isthmus.nn.transformer import Transformers
 from isthmus.schema import Schema
 
 
-class C2DSRConfig(SASRecConfig):
-    """``infomax_weight`` of the agreement of both readings; the loss of the next item has the rest."""
+class C2DSRConfig(TransformerConfig):
+    """``infomax_weight`` of the agreement of both readings; the loss of the next item has the rest.
 
+    ``domain_blind``: items are read without their domains.
+    """
+
+    domain_blind: bool = False
     infomax_weight: NonNegativeFloat = Field(0.3, lt=1)
 
 

@@ -1,5 +1,7 @@
 """SASRec: causal self-attention over a history."""
 
+from typing import Literal
+
 from torch import Tensor
 
 from isthmus.models.base import register
@@ -10,9 +12,14 @@ from isthmus.schema import Schema
 
 
 class SASRecConfig(TransformerConfig):
-    """``domain_blind``: items are read without their domains."""
+    """``domain_blind``: items are read without their domains.
+
+    ``reads``: a next item is predicted from all items before it, or from those of its "own" domain
+    alone: the single-domain model of every domain, with weights in common and in one pass.
+    """
 
     domain_blind: bool = False
+    reads: Literal["all", "own"] = "all"
 
 
 @register("sasrec", paper="https://arxiv.org/abs/1808.09781")
@@ -52,7 +59,7 @@ class SASRec(SequentialRetriever):
         )
 
     def states(self, tokens: Tokens) -> Tensor:
-        return self.encoded(tokens)
+        return self.encoded(tokens, own=self.config.reads == "own")
 
     def encoded(self, tokens: Tokens, *, own: bool = False) -> Tensor:
         """States of all tokens, [N, H], from all items before each, or its ``own`` domain's alone."""
