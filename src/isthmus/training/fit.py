@@ -32,7 +32,8 @@ RANKING: tuple[str, ...] = get_args(OfItems)
 class TrainConfig(Frozen):
     """How a model is trained; every number is in steps, rows or epochs, never in seconds.
 
-    ``max_rows``: train on so many training rows, drawn once by the seed; without it, on all.
+    ``max_rows``: train on so many training rows (of a retriever: of histories, as the model is
+    trained on them), drawn once by the seed; without it, on all.
     ``metric``: of the validation split, by which epochs are compared. A ranker has an AUC, a
     retriever (by default) its NDCG among the items of the target's domain.
     """
