@@ -10,13 +10,14 @@ from isthmus.data.prepare import prepare
 from isthmus.data.prepared import Prepared
 from isthmus.data.sources import get
 from isthmus.errors import ConfigError, DataError
-from isthmus.evaluation import evaluate_ranks
+from isthmus.evaluation import compare_ranks, evaluate_ranks
 from isthmus.evaluation.ranks import samples
 from isthmus.experiment import load_model, run
 from isthmus.inference import ranks
 from isthmus.models import Retriever
 from isthmus.models.base import ModelConfig
 from isthmus.next_item import Held, load_retriever, training_rows
+from isthmus.report.data import ReportData
 from isthmus.store import Store
 from tests.data.events import config as sequence_config
 from tests.data.events import events, written
@@ -175,8 +176,16 @@ def test_the_wrong_kind_is_told(data, tmp_path):
         wanted(data, train={"metric": "auc"})
     with pytest.raises(ConfigError, match="is a ranker, which has domain_auc"):
         wanted(data, "mlp", train={"metric": "mrr"})
-    with pytest.raises(ConfigError, match="scope 'isolated' is for rankers"):
-        wanted(data, scope="isolated")
+    with pytest.raises(ConfigError, match="is no ranker; scope 'mamdr' trains rankers"):
+        wanted(data, scope="mamdr")
+    with pytest.raises(
+        ConfigError, match=r"share\.isolated\.model = 'mlp' is a ranker, but 'markov'"
+    ):
+        wanted(data, share={"isolated": {"model": "mlp"}})
+    with pytest.raises(
+        ConfigError, match=r"share\.shared\.model = 'sasrec' is a retriever, but 'mlp'"
+    ):
+        wanted(data, "mlp", share={"shared": {"model": "sasrec"}})
     with pytest.raises(DataError, match="holds sequences of events"):
         run(wanted(data, "mlp"), Store(tmp_path))
     kept = run(wanted(data), Store(tmp_path))
@@ -219,6 +228,42 @@ def test_the_commands(data, tmp_path, monkeypatch):
     assert "known items" in told
     told = CliRunner().invoke(app, ["compare", one, other, "--among", "all"]).output
     assert "among all items, on the same" in told
+
+
+def test_what_sharing_gains_domain_by_domain(data, tmp_path, monkeypatch):
+    """isthmus share: the joint model, one a domain, and a floor, in NDCG and in hit rate."""
+    monkeypatch.setenv("COLUMNS", "300")
+    small = "{embedding_dim = 8}"
+    (tmp_path / "run.toml").write_text(
+        f"""data = "{data}"
+model = "sasrec"
+settings = {small}
+train = {{max_epochs = 1, batch_size = 64, max_rows = 100}}
+share = {{isolated = {{model = "sasrec", settings = {small}}}, seeds = [0, 1], workers = 1}}
+"""
+    )
+    out = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "report.html")]
+    done = CliRunner().invoke(app, ["share", str(tmp_path / "run.toml"), *out])
+    assert done.exit_code == 0, done.output
+    assert "ndcg@10 of sasrec minus that of isolated sasrec" in done.output
+    made = ReportData.model_validate_json((tmp_path / "report.json").read_text())
+    assert made.sharing.metric == "ndcg@10"
+    assert [table.metric for table in made.further] == ["hr@10"]
+    assert set(made.rank_metrics) == {"sasrec", "isolated sasrec", "item_knn"}
+    kept = {p.name: Store(tmp_path / "runs").run(p.name) for p in (tmp_path / "runs").iterdir()}
+    runs = [one for name, one in sorted(kept.items()) if "-sasrec-s" in name]
+    apart = [one for name, one in sorted(kept.items()) if "isolated" in name]
+    found = compare_ranks(*([one.ranks("test") for one in arm] for arm in (runs, apart)))
+    gains = {row.domain: row.gain for row in made.sharing.rows}
+    assert gains == {row.domain: row.difference for row in found.rows}
+    page, text = ((tmp_path / f"report.{end}").read_text() for end in ("html", "md"))
+    for said in ("NDCG@10 isolated sasrec", "HR@10 isolated sasrec", "Known items"):
+        assert said in page
+        assert said in text
+    assert "AUC" not in text
+    done = CliRunner().invoke(app, ["report", str(runs[0].path)])
+    assert done.exit_code == 0, done.output
+    assert "sasrec has an NDCG@10 of" in runs[0].report.read_text()
 
 
 def test_a_ranker_has_no_metric_to_choose(tmp_path):

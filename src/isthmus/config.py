@@ -40,7 +40,10 @@ class Rival(Frozen):
 
 
 class ShareConfig(Frozen):
-    """What the sharing report trains beside the run: isolated models, and one that is domain-blind."""
+    """What the sharing report trains beside the run: isolated models, and one that is domain-blind.
+
+    Beside a retriever, unless they are given: isolated SASRec, and item-kNN over all domains, a floor.
+    """
 
     isolated: Rival = Rival()
     shared: Rival | None = Rival(settings={"domain_blind": True})
@@ -166,7 +169,7 @@ def checked(values: Mapping[str, Any], where: str) -> RunConfig:
         _check_reference(run, where)
     else:
         run.model_settings()
-        run = _with_metric(run, where)
+        run = _with_rivals(_with_metric(run, where), where)
     if run.scope == "mamdr":
         refuse(models.get(run.model))
     elif run.mamdr != MamdrConfig():
@@ -175,12 +178,8 @@ def checked(values: Mapping[str, Any], where: str) -> RunConfig:
 
 
 def _with_metric(run: RunConfig, where: str) -> RunConfig:
-    """With the metric that the kind of model has by default, where none is given; other scopes refused."""
+    """With the metric that the kind of model has by default, where none is given."""
     of_items = issubclass(models.get(run.model), models.Retriever)
-    if of_items and run.scope != "joint":
-        raise ConfigError(
-            f"{where}: {run.model!r} has scope 'joint' alone; scope {run.scope!r} is for rankers"
-        )
     ranking = run.train.metric in RANKING
     if ranking == of_items:
         return run
@@ -192,6 +191,29 @@ def _with_metric(run: RunConfig, where: str) -> RunConfig:
         f"{where}: train.metric = {run.train.metric!r}, but {run.model!r} is {kind}, which has "
         f"{', '.join(fits)}"
     )
+
+
+def _with_rivals(run: RunConfig, where: str) -> RunConfig:
+    """With the rivals that a retriever has by default; those of the other kind are refused."""
+    of_items = issubclass(models.get(run.model), models.Retriever)
+    share = run.share
+    if of_items:
+        floor = "popularity" if run.model == "item_knn" else "item_knn"
+        default = {"isolated": Rival(model="sasrec"), "shared": Rival(model=floor)}
+        unsaid = {k: v for k, v in default.items() if k not in share.model_fields_set}
+        share = share.model_copy(update=unsaid)
+    for key in ("isolated", "shared"):
+        rival = getattr(share, key)
+        if rival is None:
+            continue
+        trees = rival.model in reference.names()
+        if (not trees and issubclass(models.get(rival.model), models.Retriever)) != of_items:
+            kind, other = ("retriever", "ranker") if of_items else ("ranker", "retriever")
+            raise ConfigError(
+                f"{where}: share.{key}.model = {rival.model!r} is a {other}, but {run.model!r} is "
+                f"a {kind}; a {kind} is compared with {kind}s"
+            )
+    return run.model_copy(update={"share": share})
 
 
 def _check_reference(run: RunConfig, where: str) -> None:

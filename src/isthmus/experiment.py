@@ -20,6 +20,7 @@ from isthmus.models import Model, ModelConfig, Ranker, Retriever
 from isthmus.models.isolated import Isolated
 from isthmus.models.mamdr import Mamdr, MamdrConfig
 from isthmus.next_item import rank_splits, train_retriever
+from isthmus.next_item import train_isolated as train_isolated_retrievers
 from isthmus.progress import Reporter, quiet
 from isthmus.reference.rates import Floats
 from isthmus.schema import Schema
@@ -60,8 +61,7 @@ def run(
         if kept.finished:  # by another process, while this one waited
             return kept
         if _is_retriever(config):
-            on_epoch = _epoch_log(config, kept, reporter)
-            retriever, state = train_retriever(config, prepared, kept, on_epoch, reporter)
+            retriever, state = _train_retriever(config, prepared, kept, reporter)
             kept.finish(state, rank_splits(retriever, prepared, kept, splits))
             return kept
         train = _train_isolated if config.scope == "isolated" else _train_joint
@@ -74,6 +74,15 @@ def run(
             metrics[split] = evaluate(predictions, sizes=train_rows(prepared))
         kept.finish(state, metrics)
     return kept
+
+
+def _train_retriever(
+    config: RunConfig, prepared: Prepared, kept: Run, reporter: Reporter
+) -> tuple[Retriever, TrainingState]:
+    if config.scope == "isolated":
+        return train_isolated_retrievers(config, prepared, kept, reporter)
+    on_epoch = _epoch_log(config, kept, reporter)
+    return train_retriever(config, prepared, kept, on_epoch, reporter)
 
 
 def _is_retriever(config: RunConfig) -> bool:

@@ -13,10 +13,13 @@ from isthmus.errors import ConfigError, DataError
 from isthmus.evaluation import RankMetrics, Ranks, evaluate_ranks, metric_of_ranks
 from isthmus.inference import ranks
 from isthmus.models import Model, Retriever
+from isthmus.models.isolated_retrievers import IsolatedRetrievers, domains_in
 from isthmus.progress import Reporter
 from isthmus.store import Run
 from isthmus.training import checkpoint
 from isthmus.training.fit import fit
+from isthmus.training.isolated import IsolatedJob
+from isthmus.training.isolated_retrievers import train_isolated_retrievers
 from isthmus.training.state import TrainingState
 
 
@@ -59,8 +62,9 @@ def rank_splits(
 ) -> dict[str, RankMetrics]:
     """Rank the items of these splits' events, keep the ranks, and give their metrics."""
     metrics = {}
+    own = kept.config["scope"] == "isolated"
     for split in splits:
-        found = Held(prepared, split).ranks(model)
+        found = Held(prepared, split, own=own).ranks(model)
         kept.save_ranks(split, found)
         metrics[split] = evaluate_ranks(found)
     return metrics
@@ -69,9 +73,34 @@ def rank_splits(
 def load_retriever(kept: Run) -> Retriever:
     """The model of a finished run, with its best weights."""
     kind = _kind(kept.config["model"])
-    model = kind(kind.Config.model_validate(kept.config["settings"]), kept.schema)
-    model.load_state_dict(kept.model_state())
+    config, state = kind.Config.model_validate(kept.config["settings"]), kept.model_state()
+    model: Retriever
+    if kept.config["scope"] == "isolated":
+        model = IsolatedRetrievers(config, kept.schema, kind, domains_in(state))
+    else:
+        model = kind(config, kept.schema)
+    model.load_state_dict(state)
     return model.eval()
+
+
+def train_isolated(
+    config: RunConfig, prepared: Prepared, kept: Run, reporter: Reporter
+) -> tuple[Retriever, TrainingState]:
+    """One model a domain, each trained and chosen on the domain's own events."""
+    job = IsolatedJob(
+        data=prepared.path,
+        model=config.model,
+        settings=config.model_settings(),
+        train=config.train,
+        seed=config.seed,
+        checkpoints=kept.checkpoints,
+    )
+    workers = config.share.workers
+    model, state = train_isolated_retrievers(job, workers=workers, reporter=reporter)
+    held = Held(prepared, "valid", own=True)
+    score = metric_of_ranks(held.ranks(model), config.train.metric)
+    state.scores = [0.0 if score is None else score]
+    return model, state
 
 
 def training_rows(kind: type[Retriever], prepared: Prepared) -> Windows:
@@ -84,10 +113,13 @@ def training_rows(kind: type[Retriever], prepared: Prepared) -> Windows:
 
 
 class Held:
-    """A split's events, and what evaluation wants to know of them."""
+    """A split's events, and what evaluation wants to know of them.
 
-    def __init__(self, prepared: Prepared, split: str) -> None:
-        self.rows, self.table = prepared.windows(split), prepared.table(split)
+    ``own``: histories hold the events of the target's domain alone.
+    """
+
+    def __init__(self, prepared: Prepared, split: str, *, own: bool = False) -> None:
+        self.rows, self.table = prepared.windows(split, own=own), prepared.table(split)
         self.item_domains = prepared.item_domains()
 
     def ranks(self, model: Retriever) -> Ranks:

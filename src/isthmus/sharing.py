@@ -9,13 +9,16 @@ from torch import Tensor
 from isthmus import __version__
 from isthmus.config import RunConfig
 from isthmus.data.prepared import Prepared
-from isthmus.evaluation import Rules, SharingTable, sharing
+from isthmus.evaluation import Rules, SharingTable, share_ranks, sharing
+from isthmus.evaluation.rank_compare import RULES
 from isthmus.experiment import load_model, run, train_rows
 from isthmus.nn import masks
 from isthmus.progress import Reporter, quiet
 from isthmus.report.data import CreatedFrom, Curves, Masks, ReportData
 from isthmus.store import Run, Store
 
+RANKED = ("ndcg@10", "hr@10")
+"""Metrics of a retriever's sharing report: the first decides, the others stand below it."""
 Arms = dict[str, list[Run]]
 """Finished runs by their part in the comparison ("joint", "isolated", "shared"), one a seed."""
 
@@ -26,6 +29,8 @@ def share(
     """Train (or take) the joint, isolated and domain-blind models; say whom sharing helps or hurts."""
     arms = train_arms(config, store, reporter=reporter)
     prepared = Prepared.open(Path(config.data), verify=False)
+    if prepared.of_events:
+        return _share_ranks(arms, prepared, rules)
     predictions = {part: [one.predictions("test") for one in runs] for part, runs in arms.items()}
     table = sharing(
         predictions["joint"],
@@ -37,6 +42,27 @@ def share(
     )
     first = [runs[0] for runs in arms.values()]
     return report_data(first, table, source=prepared.manifest.source)
+
+
+def _share_ranks(arms: Arms, prepared: Prepared, rules: Rules | None) -> ReportData:
+    """The same of retrievers, in each of ``RANKED``."""
+    ranks = {part: [one.ranks("test") for one in runs] for part, runs in arms.items()}
+    data = f"the test split of {prepared.manifest.name}"
+    tables = [
+        share_ranks(
+            ranks["joint"],
+            ranks["isolated"],
+            ranks.get("shared"),
+            train_rows=train_rows(prepared),
+            names={part: title(runs[0]) for part, runs in arms.items()},
+            metric=metric,
+            rules=rules or RULES.model_copy(update={"data": data}),
+        )
+        for metric in RANKED
+    ]
+    first = [runs[0] for runs in arms.values()]
+    made = report_data(first, tables[0], source=prepared.manifest.source)
+    return made.model_copy(update={"further": tuple(tables[1:])})
 
 
 def train_arms(config: RunConfig, store: Store, *, reporter: Reporter = quiet) -> Arms:
@@ -70,7 +96,8 @@ def report_data(
                 "torch": torch.__version__,
             },
         ),
-        metrics={title(one): one.metrics["test"] for one in runs},
+        metrics={title(one): one.metrics["test"] for one in runs if not one.of_items},
+        rank_metrics={title(one): one.rank_metrics["test"] for one in runs if one.of_items},
         sharing=table,
         curves={title(one): curves(one) for one in runs if len(one.manifest.scores) > 1},
         masks=mask_tables(first),
@@ -100,7 +127,7 @@ def curves(one: Run) -> Curves:
 
 def mask_tables(one: Run) -> Masks | None:
     """Which experts each domain uses, for a model that has masks."""
-    if one.config["scope"] == "isolated":
+    if one.config["scope"] == "isolated" or one.of_items:
         return None
     edges = load_model(one).expert_masks()
     if not edges:

@@ -140,7 +140,13 @@ class Prepared:
         return Sequences(*(table[name].to_numpy().astype(np.int64) for name in names))
 
     def windows(
-        self, split: str, *, length: int | None = None, stride: int = 1, least: int = 0
+        self,
+        split: str,
+        *,
+        length: int | None = None,
+        stride: int = 1,
+        least: int = 0,
+        own: bool = False,
     ) -> Windows:
         """A row for each event of a split, as histories that are cut when a batch is asked for.
 
@@ -148,10 +154,14 @@ class Prepared:
         takes every L-th event of a user, from the last one back, and of known items alone: the
         rows to train a model that predicts every place of a history from those before it. With L
         the length, each event but a user's first is predicted once. ``least``: only events with so
-        many known ones before them.
+        many known ones before them. With ``own`` a history holds the events of the target's domain
+        alone, and ``stride`` counts them; rows stand in the same order.
         """
-        places = self.sequences.chosen(self._code(split), stride, least)
-        return self.sequences.windows(places, length or self.schema.max_history)
+        events = self.sequences.apart() if own else self.sequences
+        places = events.chosen(self._code(split), stride, least)
+        if own:
+            places = places[np.argsort(events.row[places])]
+        return events.windows(places, length or self.schema.max_history)
 
     def histories(self, split: str, *, length: int | None = None) -> Histories:
         """A whole split as tensors, users one after another, each user's events by time.

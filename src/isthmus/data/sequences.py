@@ -4,7 +4,7 @@ A user's known events lie one after another, so the history before a target is a
 ``length`` events that ends where the target stands: nothing is stored twice.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -114,6 +114,13 @@ class Sequences:
             domain=_tensor(self.domain[places]),
             length=length,
         )
+
+    def apart(self) -> "Sequences":
+        """The events of each user and domain as a sequence of its own, ``user`` numbering them."""
+        pair = self.user * (int(self.domain.max(initial=0)) + 1) + self.domain
+        order = np.argsort(pair, kind="stable")
+        moved = {field.name: getattr(self, field.name)[order] for field in fields(self)}
+        return Sequences(**{**moved, "user": pair[order]})
 
     def repeated(self, places: Ints) -> NDArray[np.bool_]:
         """Whether each event's item occurs among its user's earlier events."""

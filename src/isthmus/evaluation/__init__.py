@@ -12,6 +12,7 @@ from isthmus.evaluation.rank_metrics import (
     evaluate_ranks,
     metric_of_ranks,
 )
+from isthmus.evaluation.rank_sharing import share_ranks
 from isthmus.evaluation.ranks import Ranks
 from isthmus.evaluation.rules import Rules
 from isthmus.evaluation.sharing import sharing
@@ -52,5 +53,6 @@ __all__ = [
     "evaluate",
     "evaluate_ranks",
     "metric_of_ranks",
+    "share_ranks",
     "sharing",
 ]

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,14 @@ from isthmus.errors import ConfigError, DataError, MismatchError
 from isthmus.evaluation.predictions import Floats, Ints
 from isthmus.evaluation.ranks import Protocol, Ranks
 from isthmus.evaluation.rules import Rules, decide, holm
-from isthmus.evaluation.types import UNKNOWN, Comparison, Difference, DomainComparison, Verdict
+from isthmus.evaluation.types import (
+    UNKNOWN,
+    Comparison,
+    Difference,
+    DomainComparison,
+    Interval,
+    Verdict,
+)
 from isthmus.evaluation.variance import (
     Estimate,
     clustered_mean,
@@ -20,6 +27,7 @@ from isthmus.evaluation.variance import (
     difference_interval,
     over_seeds,
     p_value,
+    share_interval,
 )
 
 Mask = npt.NDArray[np.bool_]
@@ -107,6 +115,22 @@ def compare_rank_means(
     return Difference(value=difference_interval(estimate), p_value=p_value(estimate))
 
 
+def arm_intervals(
+    arm: Sequence[Ranks], metric: str, rules: Rules = RULES, protocol: Protocol = "domain"
+) -> dict[str, Interval]:
+    """One model's metric in each domain that has rows, by name, with the noise of rows and seeds."""
+    first = arm[0].take(np.argsort(arm[0].row))
+    values = _values(first, arm, metric, protocol)
+    alone = replace(_Paired.of(arm, arm, metric, protocol), difference=values)
+    found = {}
+    for d in alone.shown:
+        estimate = _mean(alone, alone.domain == d, rules)
+        if estimate is not None:
+            kept = min(max(estimate.value, 0.0), 1.0)  # a sum of weights may round to above 1
+            found[alone.names[d]] = share_interval(replace(estimate, value=kept))
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class _Paired:
     """Differences by seed and row, [S, N], and what is known of the N rows."""
@@ -128,20 +152,25 @@ class _Paired:
                 "the same number for both"
             )
         first = a[0].take(np.argsort(a[0].row))
-        values = [[_same_rows(first, r).values(metric, protocol) for r in arm] for arm in (a, b)]
+        values = [_values(first, arm, metric, protocol) for arm in (a, b)]
         return cls(
             names=(UNKNOWN, *first.domains),
             domain=first.domain.astype(np.int64),
             user=first.user,
             cold=first.cold,
             either=np.array([*values[0], *values[1]]).max(axis=0) > 0,
-            difference=np.array(values[0]) - np.array(values[1]),
+            difference=values[0] - values[1],
         )
 
     @property
     def shown(self) -> list[int]:
         """Ids of the domains to report: all named ones, and the unknown one if it has rows."""
         return [d for d in range(len(self.names)) if d or (self.domain == 0).any()]
+
+
+def _values(first: Ranks, arm: Sequence[Ranks], metric: str, protocol: Protocol) -> Floats:
+    """By seed and row, [S, N], in the order of ``first``."""
+    return np.array([_same_rows(first, r).values(metric, protocol) for r in arm])
 
 
 def _same_rows(first: Ranks, other: Ranks) -> Ranks:

@@ -150,6 +150,8 @@ class SharingTable(Frozen):
 
     ``names`` maps "joint", "shared" and "isolated" to the models' names. ``overall`` is the
     difference of DomainAUC, joint minus isolated. ``protocol`` says in words how it was measured.
+    Of retrievers all figures are of another ``metric``, and ``overall`` the difference over all rows
+    of known domains.
     """
 
     names: dict[str, str]
@@ -160,3 +162,14 @@ class SharingTable(Frozen):
     protocol: str
     overall: Interval | None = None
     overall_p_value: float | None = None
+    metric: str = "AUC"
+
+    @property
+    def title(self) -> str:
+        """The metric as it is written in tables and sentences."""
+        return self.metric.upper()
+
+    @property
+    def of_items(self) -> bool:
+        """Whether items were ranked: ``positives`` are then rows whose item training knew."""
+        return self.metric != "AUC"

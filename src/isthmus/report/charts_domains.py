@@ -38,7 +38,7 @@ def _gain_caption(table: SharingTable, shown: int) -> str:
         f" {words.plural(missing, 'domain')} without a measured gain left out." if missing else ""
     )
     return (
-        f"AUC of {table.names.get('joint', 'joint')} minus AUC of "
+        f"{table.title} of {table.names.get('joint', 'joint')} minus {table.title} of "
         f"{table.names.get('isolated', 'isolated')}, with 95 % intervals. "
         f"Larger marks have more test rows.{left_out}"
     )
@@ -62,7 +62,7 @@ def _interval_plot(rows: list[DomainSharing], table: SharingTable, palette: Pale
     )
     zero = alt.Chart(rows_of([{"zero": 0}])).mark_rule(color=palette.muted).encode(x="zero:Q")
     lines = base.mark_rule(strokeWidth=2, opacity=0.75).encode(
-        x=alt.X("low:Q", title="gain in AUC", axis=_value_axis("+.2f")),
+        x=alt.X("low:Q", title=f"gain in {table.title}", axis=_value_axis("+.2f")),
         x2="high:Q",
         tooltip=tooltip,
     )
@@ -110,14 +110,14 @@ def _bar(interval: Interval | None) -> dict[str, float]:
 
 
 def _tooltip_titles(table: SharingTable) -> list[tuple[str, str]]:
-    models = [(role, f"AUC {name}") for role, name in words.present_roles(table)]
+    models = [(role, f"{table.title} {name}") for role, name in words.present_roles(table)]
     return [
         ("domain", "Domain"),
         ("verdict", "Verdict"),
         ("gain", "Gain"),
         *models,
         ("rows", "Test rows"),
-        ("positives", "Positives"),
+        ("positives", words.known(table).capitalize()),
         ("train", "Training rows"),
         ("p", "Corrected p-value"),
         ("detectable", "Smallest detectable gain"),
@@ -149,16 +149,16 @@ def _tooltip_values(row: DomainSharing, table: SharingTable) -> dict[str, Any]:
 
 
 def aucs(table: SharingTable | None, palette: Palette) -> Picture:
-    """Dot plot of the AUC of the models, one row a domain, in the table's order."""
-    key, title = "auc", "AUC of the models, domain by domain"
+    """Dot plot of the AUC (or other metric) of the models, one row a domain, in the table's order."""
+    key, title = "auc", "{} of the models, domain by domain"
     if table is None:
-        return Picture(key, title, reason=_ABSENT)
+        return Picture(key, title.format("AUC"), reason=_ABSENT)
+    title = title.format(table.title)
     roles = words.present_roles(table)
     rows = [row for row in table.rows if any(words.interval_of(row, role) for role, _ in roles)]
     if not rows:
-        return Picture(
-            key, title, reason="No domain has both positives and negatives in its test rows."
-        )
+        missing = "No domain has both positives and negatives in its test rows."
+        return Picture(key, title, reason="No domain has test rows." if table.of_items else missing)
     caption = "In the order of the table below. The line spans the models of one domain."
     chart = _dot_plot(rows, table, palette)
     return Picture(key, title, caption, chart, tall=len(rows) > MANY)
@@ -176,7 +176,7 @@ def _dot_plot(rows: list[DomainSharing], table: SharingTable, palette: Palette) 
     colours = alt.Scale(domain=models, range=[getattr(palette, role) for role, _ in roles])
     shapes = alt.Scale(domain=models, range=[ROLE_SHAPES[role] for role, _ in roles])
     base = alt.Chart(rows_of(values)).encode(y=_domain_axis([row.domain for row in rows]))
-    x = alt.X("value:Q", title="AUC", scale=alt.Scale(zero=False), axis=_value_axis(".2f"))
+    x = alt.X("value:Q", title=table.title, scale=alt.Scale(zero=False), axis=_value_axis(".2f"))
     span = base.mark_rule(color=palette.line, strokeWidth=3).encode(
         x="min(value):Q", x2="max(value):Q"
     )
@@ -187,7 +187,7 @@ def _dot_plot(rows: list[DomainSharing], table: SharingTable, palette: Palette) 
         tooltip=[
             alt.Tooltip("domain:N", title="Domain"),
             alt.Tooltip("model:N", title="Model"),
-            alt.Tooltip("auc:N", title="AUC"),
+            alt.Tooltip("auc:N", title=table.title),
             alt.Tooltip("rows:Q", title="Test rows", format=","),
         ],
     )
@@ -214,7 +214,8 @@ def calibration(metrics: Mapping[str, Metrics], palette: Palette) -> Picture:
         if found.calibration_ratio is not None and found.calibration_ratio > 0 and found.rows > 0
     ]
     if not values:
-        return Picture(key, title, reason="No model was measured domain by domain.")
+        reason = "No model was measured domain by domain by what its scores promise."
+        return Picture(key, title, reason=reason)
     caption = (
         "Mean predicted over observed rate, by the number of test rows: at 1 a model promises what "
         "comes true, at 2 twice as much. Both axes are logarithmic."

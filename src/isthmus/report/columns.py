@@ -26,8 +26,10 @@ def domain_columns(table: SharingTable) -> list[DomainColumn]:
     return [
         DomainColumn("Domain", lambda r: r.domain, lambda r: r.domain.casefold(), numeric=False),
         DomainColumn("Test rows", lambda r: f"{r.rows:,}", lambda r: r.rows),
-        DomainColumn("Positives", lambda r: f"{r.positives:,}", lambda r: r.positives),
-        *(_auc(role, name) for role, name in words.present_roles(table)),
+        DomainColumn(
+            words.known(table).capitalize(), lambda r: f"{r.positives:,}", lambda r: r.positives
+        ),
+        *(_figure(table, role, name) for role, name in words.present_roles(table)),
         DomainColumn(
             "Gain",
             lambda r: words.signed(r.gain.value if r.gain else None),
@@ -46,13 +48,13 @@ def domain_columns(table: SharingTable) -> list[DomainColumn]:
     ]
 
 
-def _auc(role: str, name: str) -> DomainColumn:
+def _figure(table: SharingTable, role: str, name: str) -> DomainColumn:
     def value(row: DomainSharing) -> float | None:
         interval = words.interval_of(row, role)
         return interval.value if interval else None
 
     return DomainColumn(
-        f"AUC {name}",
+        f"{table.title} {name}",
         lambda row: words.number(value(row)),
         value,
         lambda row: words.bounds(words.interval_of(row, role)),

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 
-from isthmus.evaluation import Metrics, SharingTable
+from isthmus.evaluation import Metrics, RankMetrics, SharingTable
 from isthmus.schema import Frozen
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -86,7 +86,8 @@ class Masks(Frozen):
 class ReportData(Frozen):
     """All that a report shows; sections whose figures are absent are skipped with a reason.
 
-    ``metrics`` and ``curves`` are keyed by the model's name, in the order of display. ``notes``
+    ``metrics`` (of retrievers ``rank_metrics``) and ``curves`` are keyed by the model's name, in the
+    order of display. ``further`` are sharing tables of the same models in other metrics. ``notes``
     are shown as they are, one paragraph each. JSON round trip: ``model_dump_json`` and
     ``model_validate_json``.
     """
@@ -94,7 +95,9 @@ class ReportData(Frozen):
     title: str
     created_from: CreatedFrom = CreatedFrom()
     metrics: dict[str, Metrics] = {}
+    rank_metrics: dict[str, RankMetrics] = {}
     sharing: SharingTable | None = None
+    further: tuple[SharingTable, ...] = ()
     curves: dict[str, Curves] = {}
     masks: Masks | None = None
     notes: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from isthmus.report.leaderboard import COLUMNS, EXPLAINED, leaderboard, undefine
 from isthmus.report.palette import PAGE
 from isthmus.report.picture import MANY
 from isthmus.report.pictures import pictures
+from isthmus.report.rank_table import NOTE, TITLES, rank_rows
 from isthmus.report.webpage import render
 
 _SLUGS = {verdict: verdict.value.replace(" ", "-") for verdict in Verdict}
@@ -39,9 +40,11 @@ def to_html(data: ReportData) -> str:
         marks=_MARKS,
         many=MANY,
         training=[picture for picture in drawn if picture.key.startswith("training")],
-        leaderboard=leaderboard(data.metrics),
-        metric_names=COLUMNS,
+        leaderboard=leaderboard(data.metrics) or rank_rows(data.rank_metrics),
+        metric_names=["among", *TITLES.values()] if data.rank_metrics else COLUMNS,
         explained=EXPLAINED,
+        rank_note=NOTE if data.rank_metrics else "",
+        further=[(table, domain_columns(table)) for table in data.further],
         undefined=undefined(data.metrics),
     )
 
@@ -49,12 +52,28 @@ def to_html(data: ReportData) -> str:
 def _headline(data: ReportData) -> str:
     if data.sharing is not None:
         return words.headline(data.sharing)
+    if data.rank_metrics:
+        return _best_retriever(data)
     known = {name: found.domain_auc for name, found in data.metrics.items() if found.domain_auc}
     if not known:
         return "This report holds no domain table."
     best = max(known, key=lambda name: known[name] or 0.0)
     return f"{best} has a DomainAUC of {words.number(known[best], 4)}" + (
         f", the best of {words.plural(len(known), 'model')}." if len(known) > 1 else "."
+    )
+
+
+def _best_retriever(data: ReportData) -> str:
+    found = {
+        name: metrics.primary.weighted["ndcg@10"].value
+        for name, metrics in data.rank_metrics.items()
+        if "ndcg@10" in metrics.primary.weighted
+    }
+    if not found:
+        return "No event of a known domain was ranked."
+    best = max(found, key=lambda name: found[name])
+    return f"{best} has an NDCG@10 of {words.number(found[best], 4)}" + (
+        f", the best of {words.plural(len(found), 'model')}." if len(found) > 1 else "."
     )
 
 

@@ -8,6 +8,7 @@ from isthmus.report import words
 from isthmus.report.columns import domain_columns
 from isthmus.report.data import ReportData
 from isthmus.report.leaderboard import COLUMNS, leaderboard
+from isthmus.report.rank_table import SHOWN, TITLES, rank_rows
 
 
 def to_json(data: ReportData) -> str:
@@ -21,8 +22,13 @@ def to_markdown(data: ReportData) -> str:
     if data.sharing is not None:
         parts += [cell(words.headline(data.sharing)), sharing_table(data.sharing)]
         parts += [f"{words.tally(data.sharing.counts)}. {cell(data.sharing.protocol)}".strip()]
+    for table in data.further:
+        parts += [f"## {table.title}", cell(words.headline(table)), sharing_table(table)]
+        parts += [f"{words.tally(table.counts)}. {cell(table.protocol)}".strip()]
     if data.metrics:
         parts += ["## Models", _metrics_table(data)]
+    if data.rank_metrics:
+        parts += ["## Models", _rank_table(data)]
     if data.notes:
         parts += ["## Notes", *(cell(note) for note in data.notes)]
     parts += _created_from(data)
@@ -72,6 +78,15 @@ def cell(text: str) -> str:
 def _metrics_table(data: ReportData) -> str:
     rows = [[row["model"], *(row[name] for name in COLUMNS)] for row in leaderboard(data.metrics)]
     return _table(["Model", *COLUMNS], [False, *([True] * len(COLUMNS))], rows)
+
+
+def _rank_table(data: ReportData) -> str:
+    names = [TITLES[name] for name in SHOWN]
+    rows = [
+        [row["model"], row["among"], *(row[name] for name in names)]
+        for row in rank_rows(data.rank_metrics)
+    ]
+    return _table(["Model", "Among", *names], [False, False, *([True] * len(names))], rows)
 
 
 def _table(titles: Sequence[str], numeric: Sequence[bool], rows: Sequence[Sequence[str]]) -> str:

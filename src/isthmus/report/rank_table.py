@@ -17,7 +17,7 @@ WHERE: Final[dict[Protocol, str]] = {
     "all": "all items",
     "sampled": "100 draws from all domains",
 }
-_NOTE: Final = (
+NOTE: Final = (
     "Ranked among all items of the domain; ties by expectation; an item that training did not know "
     "is a miss. The 100 draws reward a model for telling domains apart: for comparison with papers "
     "alone."
@@ -43,7 +43,21 @@ def print_rank_metrics(metrics: Mapping[str, RankMetrics], console: Console) -> 
         overall = found.primary.overall
         cold = f", {overall.cold:,} of them of unknown items" if overall.cold else ""
         say(console, f"{name}: {overall.rows:,} rows{cold}", style="dim")
-    say(console, _NOTE, style="dim")
+    say(console, NOTE, style="dim")
+
+
+def rank_rows(metrics: Mapping[str, RankMetrics]) -> list[dict[str, str]]:
+    """The same rows as text: "model", "among" and every one of ``TITLES``; a dash where undefined."""
+    return [
+        {
+            "model": name,
+            "among": label.strip(),
+            **{TITLES[figure]: _value(values, figure) for figure in SHOWN},
+        }
+        for name, found in metrics.items()
+        for label, values in _means(found)
+        if values
+    ]
 
 
 def print_rank_domains(metrics: RankMetrics, console: Console) -> None:

@@ -20,6 +20,7 @@ from isthmus.report import words
 from isthmus.report.console import Column, clean, print_table, say
 from isthmus.report.data import ReportData
 from isthmus.report.leaderboard import COLUMNS, leaderboard, undefined
+from isthmus.report.rank_table import print_rank_metrics
 
 STYLES: Final = {
     Verdict.gains: "green",
@@ -37,10 +38,15 @@ MARKS: Final = {
 
 def to_terminal(data: ReportData, console: Console) -> None:
     """Print the domain table (or, without one, the metrics of the models) and what it adds up to."""
-    if data.sharing is None:
+    if data.sharing is not None:
+        print_sharing(data.sharing, console, metrics=data.metrics)
+        for table in data.further:
+            console.print()
+            print_sharing(table, console)
+    elif data.rank_metrics:
+        print_rank_metrics(data.rank_metrics, console)
+    else:
         print_metrics(data.metrics, console)
-        return
-    print_sharing(data.sharing, console, metrics=data.metrics)
 
 
 def print_sharing(
@@ -53,7 +59,8 @@ def print_sharing(
         f"{name} {value:.4f}" for name, value in words.domain_auc(table, dict(metrics or {}))
     )
     say(console, words.tally(table.counts), style="bold")
-    say(console, f"DomainAUC: {means}. {words.mean_gain(table)}" if means else "")
+    mean = table.title if table.of_items else "DomainAUC"
+    say(console, f"{mean}: {means}. {words.mean_gain(table)}" if means else "")
     say(console, table.protocol, style="dim")
 
 
@@ -117,7 +124,7 @@ def _sharing_layouts(table: SharingTable) -> list[list[Column[DomainSharing]]]:
     name: Column[DomainSharing] = Column("domain", lambda row: clean(row.domain), left=True)
     train: Column[DomainSharing] = Column("train rows", lambda row: f"{row.train_rows:,}")
     rows: Column[DomainSharing] = Column("rows", lambda row: f"{row.rows:,}")
-    positives: Column[DomainSharing] = Column("positives", lambda row: f"{row.positives:,}")
+    positives: Column[DomainSharing] = Column(words.known(table), lambda r: f"{r.positives:,}")
     p: Column[DomainSharing] = Column("p", lambda row: words.p_value(row.p_adjusted))
     verdict: Column[DomainSharing] = Column("verdict", lambda row: _verdict(row.verdict), left=True)
     short_p: Column[DomainSharing] = Column(

@@ -101,18 +101,25 @@ def _who(table: SharingTable, verdict: Verdict) -> str:
     extreme = pick(rows, key=lambda row: row.gain.value if row.gain else 0.0)
     most = "" if count == 1 else "most: " if gaining else "worst: "
     amount = signed(extreme.gain.value) if extreme.gain else ""
-    return f"{count} {verb} ({most}{extreme.domain}, {amount} AUC)"
+    return f"{count} {verb} ({most}{extreme.domain}, {amount} {table.title})"
 
 
 def mean_gain(table: SharingTable) -> str:
     """The gain over all domains weighted by their test rows, with its interval where there is one."""
     if table.overall is not None:
         return (
-            f"Weighted by test rows, the gain is {signed(table.overall.value, 4)} AUC "
+            f"Weighted by test rows, the gain is {signed(table.overall.value, 4)} {table.title} "
             f"{bounds(table.overall, 4, plus=True)}."
         )
     mean = weighted([(row.rows, row.gain) for row in known_domains(table)])
-    return "" if mean is None else f"Weighted by test rows, the gain is {signed(mean, 4)} AUC."
+    if mean is None:
+        return ""
+    return f"Weighted by test rows, the gain is {signed(mean, 4)} {table.title}."
+
+
+def known(table: SharingTable) -> str:
+    """What the column ``positives`` counts."""
+    return "known items" if table.of_items else "positives"
 
 
 def known_domains(table: SharingTable) -> list[DomainSharing]:
@@ -128,7 +135,10 @@ def weighted(rows: Sequence[tuple[int, Interval | None]]) -> float | None:
 
 
 def domain_auc(table: SharingTable, metrics: dict[str, Metrics]) -> list[tuple[str, float]]:
-    """(model, DomainAUC) for each model of the table: its metrics' own, else the table's mean."""
+    """(model, DomainAUC) for each model of the table: its metrics' own, else the table's mean.
+
+    Of another metric than AUC, its mean over the rows of known domains.
+    """
     found = []
     for role in ROLES:
         name = table.names.get(role)
@@ -153,6 +163,6 @@ def present_roles(table: SharingTable) -> list[tuple[str, str]]:
 
 
 def interval_of(row: DomainSharing, role: str) -> Interval | None:
-    """The AUC of one of the three models in a domain."""
+    """The AUC (or other metric) of one of the three models in a domain."""
     found: Interval | None = getattr(row, role)
     return found

@@ -1,7 +1,7 @@
 """Training one model a domain, in parallel processes, each chosen on its own validation rows."""
 
 import multiprocessing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -44,6 +44,10 @@ class IsolatedJob:
         assert issubclass(kind, Ranker)
         return kind
 
+    def place(self, domain: int) -> Path:
+        """Where the checkpoint of a domain's model lies."""
+        return self.checkpoints / f"domain-{domain:04d}"
+
 
 def train_isolated(
     job: IsolatedJob, *, workers: int = 2, reporter: Reporter = quiet
@@ -58,8 +62,8 @@ def train_isolated(
     domains = sorted(map(int, model.parts), key=lambda d: -int((rows.domain == d).sum()))
     sizes = {domain: int((rows.domain == domain).sum()) for domain in domains}
     with reporter.task("isolated models: training rows", sum(sizes.values())) as advance:
-        for domain in _trained(job, domains, min(workers, len(domains))):
-            state = checkpoint.latest(_place(job, domain))
+        for domain in in_processes(partial(_train_domain, job), domains, workers):
+            state = checkpoint.latest(job.place(domain))
             assert state is not None
             part = model.parts[str(domain)]
             assert isinstance(part, DomainRanker)
@@ -74,19 +78,20 @@ def train_isolated(
     return model, TrainingState(scores=[score], losses=[{}], model=best, best=best)
 
 
-def _trained(job: IsolatedJob, domains: list[int], workers: int) -> Iterable[int]:
-    """The domains, each as soon as its model is there; the largest are begun first."""
+def in_processes(train: Callable[[int], int], domains: list[int], workers: int) -> Iterable[int]:
+    """The domains, each as soon as its model is there; those that stand first are begun first."""
+    workers = min(workers, len(domains))
     if workers <= 1:
-        yield from map(partial(_train_domain, job), domains)
+        yield from map(train, domains)
         return
     context = multiprocessing.get_context("spawn")  # a fork would share torch's thread pool
     with context.Pool(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from pool.imap_unordered(partial(_train_domain, job), domains)
+        yield from pool.imap_unordered(train, domains)
 
 
 def _train_domain(job: IsolatedJob, domain: int) -> int:
-    place = _place(job, domain)
-    if _is_trained(place):
+    place = job.place(domain)
+    if is_trained(place):
         return domain
     schema, train, valid = _rows(job.data, job.train.max_rows, job.seed)
     rows, held = _of(train, domain), _of(valid, domain)
@@ -98,7 +103,7 @@ def _train_domain(job: IsolatedJob, domain: int) -> int:
     return domain
 
 
-def _is_trained(place: Path) -> bool:
+def is_trained(place: Path) -> bool:
     """Whether a domain's model is there; a damaged one is thrown away, and trained again."""
     try:
         return checkpoint.latest(place) is not None
@@ -132,7 +137,3 @@ def _auc(model: Ranker, rows: Impressions) -> float | None:
         return None
     label = rows.label.numpy().astype(np.int8)
     return Ranked.of(label, probabilities(model, rows)).auc
-
-
-def _place(job: IsolatedJob, domain: int) -> Path:
-    return job.checkpoints / f"domain-{domain:04d}"
