@@ -18,7 +18,9 @@ from isthmus.models import Retriever
 from isthmus.models.base import ModelConfig
 from isthmus.next_item import Held, load_retriever, training_rows
 from isthmus.report.data import ReportData
+from isthmus.sharing import curves
 from isthmus.store import Store
+from isthmus.training import checkpoint
 from tests.data.events import config as sequence_config
 from tests.data.events import events, written
 
@@ -169,6 +171,43 @@ def test_an_interrupted_run_ends_as_one_that_was_not(data, tmp_path):
         run(wanted(data, "sasrec", **changes), Store(tmp_path / "b"), reporter=Stopping())
     resumed = run(wanted(data, "sasrec", **changes), Store(tmp_path / "b"))
     assert files(straight.path) == files(resumed.path)
+
+
+def test_what_syncrec_tells_of_domains_is_logged_each_epoch_over_interruptions(data, tmp_path):
+    """A kill between the log's line and the checkpoint loses no epoch, and doubles none."""
+    small = {"embedding_dim": 8, "layers": 1}
+    changes = {"settings": small, "train": {"max_epochs": 3, "batch_size": 32, "patience": 3}}
+    straight = run(wanted(data, "syncrec", **changes), Store(tmp_path / "a"))
+    with pytest.MonkeyPatch.context() as patch:
+        save = checkpoint.save
+
+        def killed(state, place):
+            if state.epochs == 2:
+                raise KeyboardInterrupt
+            return save(state, place)
+
+        patch.setattr(checkpoint, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(wanted(data, "syncrec", **changes), Store(tmp_path / "b"))
+    resumed = run(wanted(data, "syncrec", **changes), Store(tmp_path / "b"))
+    epochs = [entry["epoch"] for entry in resumed.entries() if "epoch" in entry]
+    assert epochs == [1, 2, 2, 3]
+    found = curves(resumed)
+    assert found == curves(straight)
+    model = load_retriever(resumed)
+    gaps, weights = found.told.values()
+    assert set(gaps) == set(weights) == set(resumed.schema.domains)
+    for place, domain in enumerate(resumed.schema.domains, 1):
+        assert len(gaps[domain]) == 3
+        told = gaps[domain][found.best_epoch]
+        assert told == pytest.approx(float(model.gap_D[place]), abs=1e-6)
+        assert told != 0
+    ends = [weights[domain][-1] for domain in resumed.schema.domains]
+    assert sum(ends) == pytest.approx(len(ends), abs=1e-5)
+    page = tmp_path / "page.html"
+    done = CliRunner().invoke(app, ["report", str(resumed.path), "--out", str(page)])
+    assert done.exit_code == 0, done.output
+    assert "syncrec: running gap, single less cross loss" in page.read_text()
 
 
 def test_the_wrong_kind_is_told(data, tmp_path):

@@ -191,13 +191,15 @@ def _epoch_log(config: RunConfig, kept: Run, reporter: Reporter) -> Callable[[Tr
     started, metric = time.perf_counter(), config.train.metric
 
     def on_epoch(state: TrainingState) -> None:
-        checkpoint.save(state, kept.checkpoints)
         losses = {name: round(value, 6) for name, value in state.losses[-1].items()}
         seconds = round(time.perf_counter() - started, 3)
-        kept.log(epoch=state.epochs, score=state.scores[-1], losses=losses, seconds=seconds)
-        told = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
+        told = {"told": state.told} if state.told else {}
+        # before the checkpoint: a kill between them logs an epoch twice, and never loses one
+        kept.log(epoch=state.epochs, score=state.scores[-1], losses=losses, seconds=seconds, **told)
+        checkpoint.save(state, kept.checkpoints)
+        said = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
         reporter.note(
-            f"{config.model} epoch {state.epochs}: {metric} {state.scores[-1]:.4f}  {told}"
+            f"{config.model} epoch {state.epochs}: {metric} {state.scores[-1]:.4f}  {said}"
         )
 
     return on_epoch

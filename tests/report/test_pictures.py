@@ -145,3 +145,35 @@ def test_text_colours_are_legible(palette):
 
 def test_the_page_names_its_colours_instead_of_fixing_them():
     assert PAGE.gains == "var(--gains)"
+
+
+def test_what_a_model_told_of_domains_is_a_line_each():
+    gaps = {"toys": (0.1, -0.2, -0.3), "books": (None, 0.2, 0.1)}
+    curves = Curves(score=(0.6, 0.8, 0.7), told={"running gap": gaps})
+    (picture,) = (
+        p for p in pictures(ReportData(title="", curves={"m": curves})) if "told" in p.key
+    )
+    assert picture.title == "m: running gap"
+    assert picture.caption.endswith("Lowest at the end: toys, −0.3000.")
+    rows = data_of(picture.spec())
+    found = {(row["domain"], row["epoch"]): row["value"] for row in rows}
+    assert found == {
+        ("toys", 1): 0.1, ("toys", 2): -0.2, ("toys", 3): -0.3,
+        ("books", 2): 0.2, ("books", 3): 0.1,
+    }  # fmt: skip
+    assert {row["named"] for row in rows} == {"toys", "books"}
+
+
+def test_of_many_domains_both_ends_are_named():
+    gaps = {f"d{n:02}": (0.0, n / 100) for n in range(31)}
+    curves = Curves(score=(0.6, 0.8), told={"gap": gaps})
+    (picture,) = (
+        p for p in pictures(ReportData(title="", curves={"m": curves})) if "told" in p.key
+    )
+    rows = data_of(picture.spec())
+    assert {row["named"] for row in rows} == {
+        "d00", "d01", "d02", "d28", "d29", "d30", "other domains"
+    }  # fmt: skip
+    assert len({row["domain"] for row in rows}) == 31
+    with pytest.raises(ValueError, match="has 1 epochs, the score 2"):
+        Curves(score=(0.6, 0.8), told={"gap": {"a": (0.1,)}})

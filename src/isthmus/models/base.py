@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Losses = dict[str, Tensor]
 """Named scalars, each already weighted; their sum is minimised."""
+Told = dict[str, dict[str, float]]
+"""Figures by what they are, in words, and by the domain's name."""
 _registered: dict[str, type["Model"]] = {}
 M = TypeVar("M", bound="type[Model]")
 
@@ -54,6 +56,13 @@ class Model(nn.Module):
     def expert_masks(self) -> list[Tensor]:
         """Which experts feed which, by domain: [D, n_below, n_above] Booleans a level; none here."""
         return []
+
+    def told(self) -> Told:
+        """What the model knows of domains now, for the log and the report; nothing here.
+
+        It is asked at the end of each epoch. All of it follows from the state dict.
+        """
+        return {}
 
     def steps(self, feed: "EpochFeed") -> int:
         """How many steps ``epoch`` takes: what a progress bar counts."""

@@ -5,7 +5,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from isthmus.batch import Histories
-from isthmus.models.base import Losses, register
+from isthmus.models.base import Losses, Told, register
 from isthmus.models.sasrec import SASRec, SASRecConfig
 from isthmus.nn.sequence import Tokens
 from isthmus.schema import Schema
@@ -63,6 +63,14 @@ class CGRec(SASRec):
         logit_D = (self.value_D / self.config.temperature).masked_fill(~self.met_D, float("-inf"))
         weight_D = logit_D.softmax(0) * self.met_D.sum()
         return weight_D.where(self.met_D, 1.0)
+
+    def told(self) -> Told:
+        value_D, weight_D = self.value_D.tolist(), self.weights().tolist()
+        met = {n: d for d, n in enumerate(self.schema.domains, 1) if self.met_D[d]}
+        return {
+            "running worth to all": {name: round(value_D[d], 6) for name, d in met.items()},
+            "weight in the loss": {name: round(weight_D[d], 6) for name, d in met.items()},
+        }
 
     @torch.no_grad()
     def _estimate(self, batch: Histories) -> None:

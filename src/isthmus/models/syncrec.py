@@ -12,7 +12,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from torch import Tensor, nn
 
 from isthmus.batch import Histories
-from isthmus.models.base import Losses, register
+from isthmus.models.base import Losses, Told, register
 from isthmus.models.sequential import SequentialRetriever, TransformerConfig
 from isthmus.nn.sequence import SequenceEmbedding, Tokens
 from isthmus.nn.towers import DomainLinear, Routing
@@ -197,12 +197,25 @@ class SyNCRec(SequentialRetriever):
             moved_D = (gap_D / count_D.clamp(min=1)).lerp(running_D, self.config.momentum)
             running_D = moved_D.where(count_D > 0, running_D)
             self.gap_D, self.met_D = running_D.detach(), met_D
-        if not self.config.correction:
-            return torch.ones_like(running_D)
         if not self.config.correction_gradient:
             running_D = running_D.detach()
+        return self._softened(running_D, met_D)
+
+    def _softened(self, running_D: Tensor, met_D: Tensor) -> Tensor:
+        """Weights from running gaps, [D]: of mean 1 over the domains met so far."""
+        if not self.config.correction:
+            return torch.ones_like(running_D)
         logit_D = (running_D / self.config.temperature).masked_fill(~met_D, float("-inf"))
         return logit_D.softmax(0) * met_D.sum()
+
+    def told(self) -> Told:
+        weight_D = self._softened(self.gap_D, self.met_D).tolist()
+        gap_D, names = self.gap_D.tolist(), enumerate(self.schema.domains, 1)
+        met = {name: domain for domain, name in names if self.met_D[domain]}
+        return {
+            "running gap, single less cross loss": {n: round(gap_D[d], 6) for n, d in met.items()},
+            "weight in the cross loss": {n: round(weight_D[d], 6) for n, d in met.items()},
+        }
 
     def _disagreement(self, paths_QNH: Tensor, tokens: Tokens) -> Tensor:
         """InfoNCE between the two predictions of a target, domain by domain."""

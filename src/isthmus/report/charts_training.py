@@ -1,8 +1,8 @@
 """Training curves: the validation score and each named loss, one panel a model."""
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import altair as alt
 
@@ -10,6 +10,10 @@ from isthmus.report import words
 from isthmus.report.data import Curves
 from isthmus.report.palette import Palette
 from isthmus.report.picture import Picture, rows_of
+
+_ENDS: Final = 3
+"""Of more domains than there are colours, so many at either end are named."""
+_OTHERS: Final = "other domains"
 
 
 def curves(models: Mapping[str, Curves], palette: Palette) -> list[Picture]:
@@ -25,6 +29,8 @@ def curves(models: Mapping[str, Curves], palette: Palette) -> list[Picture]:
         pictures.append(_score(key, name, found, palette))
         if found.losses:
             pictures.append(_losses(key, name, found, palette))
+        for place, what in enumerate(found.told):
+            pictures.append(_told(f"{key}-told-{place}", (name, what), found, palette))
     return pictures
 
 
@@ -90,6 +96,65 @@ def _losses(key: str, name: str, found: Curves, palette: Palette) -> Picture:
     caption = "Mean of each loss over the epoch's steps."
     return Picture(
         f"{key}-losses", f"{name}: losses", caption, chart.properties(width="container", height=170)
+    )
+
+
+def _told(key: str, titles: tuple[str, str], found: Curves, palette: Palette) -> Picture:
+    """A line a domain; of many domains those that end lowest and highest are told apart."""
+    domains = found.told[titles[1]]
+    last = {name: ended for name in domains if (ended := _last(domains[name])) is not None}
+    by_end = sorted(last, key=lambda name: last[name])
+    few = len(by_end) <= len(palette.series)
+    shown = by_end if few else [*by_end[:_ENDS], *by_end[-_ENDS:]]
+    colours = palette.series[: len(shown)] if few else _end_colours(palette)
+    values = [
+        {
+            "epoch": i + 1,
+            "value": round(value, 6),
+            "domain": name,
+            "named": name if name in shown else _OTHERS,
+        }
+        for name, epochs in domains.items()
+        for i, value in enumerate(epochs)
+        if value is not None
+    ]
+    named = [*shown, *([] if few else [_OTHERS])]
+    scale = alt.Scale(domain=named, range=[*colours, *([] if few else [palette.line])])
+    base = alt.Chart(rows_of(values)).encode(
+        x=_epochs(len(found.score)),
+        y=_value("value", titles[1]),
+        detail="domain:N",
+        color=alt.Color(
+            "named:N",
+            scale=scale,
+            legend=alt.Legend(title=None, symbolType="stroke", columns=3, labelLimit=160),
+        ),
+        tooltip=[
+            alt.Tooltip("domain:N", title="Domain"),
+            alt.Tooltip("epoch:Q", title="Epoch"),
+            alt.Tooltip("value:Q", title=titles[1], format=".4f"),
+        ],
+    )
+    chart = alt.layer(base.mark_line(strokeWidth=2), base.mark_point(filled=True, size=24))
+    lowest = f" Lowest at the end: {by_end[0]}, {words.number(last[by_end[0]], 4)}." if last else ""
+    caption = f"At the end of each epoch, a line a domain.{lowest}"
+    title = f"{titles[0]}: {titles[1]}"
+    return Picture(key, title, caption, chart.properties(width="container", height=200))
+
+
+def _last(values: Sequence[float | None]) -> float | None:
+    return next((value for value in reversed(values) if value is not None), None)
+
+
+def _end_colours(palette: Palette) -> tuple[str, ...]:
+    """Of the lines that end lowest, and of those that end highest."""
+    return (
+        palette.hurt,
+        palette.shared,
+        palette.ink,
+        palette.isolated,
+        palette.joint,
+        palette.gains,
     )
 
 

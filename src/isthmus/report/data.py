@@ -26,12 +26,14 @@ class Curves(Frozen):
     """How one model's training went; every sequence has one entry an epoch.
 
     ``score`` is the validation score named ``score_name``, ``losses`` the mean of each named loss
-    (``None`` in epochs that did not yield it). ``best_epoch`` counts from 0, like the sequences;
-    reports show it counted from 1.
+    (``None`` in epochs that did not yield it). ``told`` are figures that the model gave of domains at
+    the end of each epoch, by what they are and the domain's name. ``best_epoch`` counts from 0, like
+    the sequences; reports show it counted from 1.
     """
 
     score: tuple[FiniteFloat, ...]
     losses: dict[str, tuple[FiniteFloat | None, ...]] = {}
+    told: dict[str, dict[str, tuple[FiniteFloat | None, ...]]] = {}
     best_epoch: NonNegativeInt = 0
     score_name: str = "DomainAUC"
 
@@ -43,6 +45,13 @@ class Curves(Frozen):
                     f"loss {name!r} has {len(values)} epochs, the score {len(self.score)}; "
                     f"give one value (or None) an epoch"
                 )
+        for what, domains in self.told.items():
+            for domain, values in domains.items():
+                if len(values) != len(self.score):
+                    raise ValueError(
+                        f"{what!r} of {domain!r} has {len(values)} epochs, the score "
+                        f"{len(self.score)}; give one value (or None) an epoch"
+                    )
         if self.best_epoch >= max(len(self.score), 1):
             raise ValueError(
                 f"best_epoch is {self.best_epoch}, but there are only {len(self.score)} epochs, "

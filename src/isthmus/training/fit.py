@@ -86,6 +86,7 @@ def fit(
         with torch.inference_mode():
             state.scores.append(score(model))
         state.losses.append(losses)
+        state.told = model.told()
         state.model = _copied(model.state_dict())
         state.optimizer = _copied(optimizer.state_dict())
         if state.best_epoch == number:

@@ -12,7 +12,8 @@ class TrainingState:
 
     ``scores`` and ``losses`` have one entry an epoch; ``model``, ``optimizer`` are the state dicts
     at its end, ``best`` the model's at the end of the best epoch. Tensors are copies, never views
-    of live parameters.
+    of live parameters. ``told`` is what the model told of domains at the end of the last epoch:
+    for the log, and in no checkpoint.
     """
 
     scores: list[float] = field(default_factory=list)
@@ -20,6 +21,7 @@ class TrainingState:
     model: dict[str, Tensor] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     best: dict[str, Tensor] = field(default_factory=dict)
+    told: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def epochs(self) -> int:
