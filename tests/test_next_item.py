@@ -18,6 +18,7 @@ from isthmus.models import Retriever
 from isthmus.models.base import ModelConfig
 from isthmus.next_item import Held, load_retriever, training_rows
 from isthmus.report.data import ReportData
+from isthmus.report.words import bounds, signed
 from isthmus.sharing import curves
 from isthmus.store import Store
 from isthmus.training import checkpoint
@@ -300,6 +301,8 @@ share = {{isolated = {{model = "sasrec", settings = {small}}}, seeds = [0, 1], w
         assert said in page
         assert said in text
     assert "AUC" not in text
+    gained = made.sharing.rows[0].gain
+    assert f"{signed(gained.value, 4)} {bounds(gained, 4, plus=True)}" in text.replace("\\", "")
     done = CliRunner().invoke(app, ["report", str(runs[0].path)])
     assert done.exit_code == 0, done.output
     assert "sasrec has an NDCG@10 of" in runs[0].report.read_text()

@@ -76,3 +76,19 @@ def test_search_is_by_the_validation_ranking(config, tmp_path):
     assert failed == {}
     assert {row["metric"] for row in rows} == {"ndcg@10"}
     assert all(0 < float(row["valid"]) < 1 for row in rows)
+
+
+def test_one_model_a_domain_is_searched_and_measured_like_any(config, tmp_path):
+    entry = {**SASREC, "label": "one a domain", "scope": "isolated"}
+    values = {**config.model_dump(), "entries": [FLOORS[0], entry], "seeds": [0]}
+    both = BenchConfig.model_validate(values)
+    trials, failed = tune(both, tmp_path, tmp_path / "next.tuning.csv", entries=both.entries[1:])
+    assert failed == {}
+    assert len({row["valid"] for row in trials}) == 2
+    rows, failed = bench(both, Store(tmp_path / "runs"), tmp_path / "next.csv")
+    assert failed == {}
+    (own,) = (row for row in rows if row["label"] == "one a domain")
+    found = Store(tmp_path / "runs").run(own["run"])
+    assert own["scope"] == found.config["scope"] == "isolated"
+    assert found.config["train"]["lr"] == float(own["lr"])
+    assert 0 < float(own["ndcg@10"]) < 1

@@ -62,7 +62,11 @@ def _interval_plot(rows: list[DomainSharing], table: SharingTable, palette: Pale
     )
     zero = alt.Chart(rows_of([{"zero": 0}])).mark_rule(color=palette.muted).encode(x="zero:Q")
     lines = base.mark_rule(strokeWidth=2, opacity=0.75).encode(
-        x=alt.X("low:Q", title=f"gain in {table.title}", axis=_value_axis("+.2f")),
+        x=alt.X(
+            "low:Q",
+            title=f"gain in {table.title}",
+            axis=_value_axis("+.3~f" if table.of_items else "+.2f"),
+        ),
         x2="high:Q",
         tooltip=tooltip,
     )
@@ -126,8 +130,9 @@ def _tooltip_titles(table: SharingTable) -> list[tuple[str, str]]:
 
 
 def _tooltip_values(row: DomainSharing, table: SharingTable) -> dict[str, Any]:
+    digits = words.digits(table)
     models = {
-        role: f"{words.number(auc.value)} {words.bounds(auc)}"
+        role: f"{words.number(auc.value, digits)} {words.bounds(auc, digits)}"
         if (auc := words.interval_of(row, role))
         else words.NONE
         for role, _ in words.present_roles(table)
@@ -135,7 +140,7 @@ def _tooltip_values(row: DomainSharing, table: SharingTable) -> dict[str, Any]:
     return {
         "domain": row.domain,
         "verdict": row.verdict.value,
-        "gain": f"{words.signed(row.gain.value)} {words.bounds(row.gain, plus=True)}"
+        "gain": f"{words.signed(row.gain.value, digits)} {words.bounds(row.gain, digits, plus=True)}"
         if row.gain
         else words.NONE,
         **models,
@@ -143,7 +148,7 @@ def _tooltip_values(row: DomainSharing, table: SharingTable) -> dict[str, Any]:
         "positives": f"{row.positives:,}",
         "train": f"{row.train_rows:,}",
         "p": words.p_value(row.p_adjusted),
-        "detectable": words.number(row.detectable),
+        "detectable": words.number(row.detectable, digits),
         "reason": row.reason or words.NONE,
     }
 
@@ -167,7 +172,13 @@ def aucs(table: SharingTable | None, palette: Palette) -> Picture:
 def _dot_plot(rows: list[DomainSharing], table: SharingTable, palette: Palette) -> Any:
     roles = words.present_roles(table)
     values = [
-        {"domain": row.domain, "model": name, **_bar(auc), "auc": _auc_text(auc), "rows": row.rows}
+        {
+            "domain": row.domain,
+            "model": name,
+            **_bar(auc),
+            "auc": _auc_text(auc, table),
+            "rows": row.rows,
+        }
         for row in rows
         for role, name in reversed(roles)  # the joint model is drawn last, over the others
         if (auc := words.interval_of(row, role))
@@ -176,7 +187,12 @@ def _dot_plot(rows: list[DomainSharing], table: SharingTable, palette: Palette) 
     colours = alt.Scale(domain=models, range=[getattr(palette, role) for role, _ in roles])
     shapes = alt.Scale(domain=models, range=[ROLE_SHAPES[role] for role, _ in roles])
     base = alt.Chart(rows_of(values)).encode(y=_domain_axis([row.domain for row in rows]))
-    x = alt.X("value:Q", title=table.title, scale=alt.Scale(zero=False), axis=_value_axis(".2f"))
+    x = alt.X(
+        "value:Q",
+        title=table.title,
+        scale=alt.Scale(zero=False),
+        axis=_value_axis(".3~f" if table.of_items else ".2f"),
+    )
     span = base.mark_rule(color=palette.line, strokeWidth=3).encode(
         x="min(value):Q", x2="max(value):Q"
     )
@@ -194,8 +210,9 @@ def _dot_plot(rows: list[DomainSharing], table: SharingTable, palette: Palette) 
     return alt.layer(span, points).properties(width="container", height=step(len(rows)) * len(rows))
 
 
-def _auc_text(interval: Interval) -> str:
-    return f"{words.number(interval.value)} {words.bounds(interval)}"
+def _auc_text(interval: Interval, table: SharingTable) -> str:
+    digits = words.digits(table)
+    return f"{words.number(interval.value, digits)} {words.bounds(interval, digits)}"
 
 
 def calibration(metrics: Mapping[str, Metrics], palette: Palette) -> Picture:

@@ -23,6 +23,7 @@ class DomainColumn:
 
 def domain_columns(table: SharingTable) -> list[DomainColumn]:
     """Domain, sizes, AUC of each model with its interval, gain, p-value, detectable, verdict."""
+    digits = words.digits(table)
     return [
         DomainColumn("Domain", lambda r: r.domain, lambda r: r.domain.casefold(), numeric=False),
         DomainColumn("Test rows", lambda r: f"{r.rows:,}", lambda r: r.rows),
@@ -32,12 +33,14 @@ def domain_columns(table: SharingTable) -> list[DomainColumn]:
         *(_figure(table, role, name) for role, name in words.present_roles(table)),
         DomainColumn(
             "Gain",
-            lambda r: words.signed(r.gain.value if r.gain else None),
+            lambda r: words.signed(r.gain.value if r.gain else None, digits),
             lambda r: r.gain.value if r.gain else None,
-            lambda r: words.bounds(r.gain, plus=True),
+            lambda r: words.bounds(r.gain, digits, plus=True),
         ),
         DomainColumn("p", lambda r: words.p_value(r.p_adjusted), lambda r: r.p_adjusted),
-        DomainColumn("Detectable", lambda r: words.number(r.detectable), lambda r: r.detectable),
+        DomainColumn(
+            "Detectable", lambda r: words.number(r.detectable, digits), lambda r: r.detectable
+        ),
         DomainColumn(
             "Verdict",
             lambda r: r.verdict.value,
@@ -55,7 +58,7 @@ def _figure(table: SharingTable, role: str, name: str) -> DomainColumn:
 
     return DomainColumn(
         f"{table.title} {name}",
-        lambda row: words.number(value(row)),
+        lambda row: words.number(value(row), words.digits(table)),
         value,
-        lambda row: words.bounds(words.interval_of(row, role)),
+        lambda row: words.bounds(words.interval_of(row, role), words.digits(table)),
     )

@@ -1,6 +1,7 @@
 """Tables for the terminal: whole where nobody's window limits them, abbreviated where one does."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from rich.console import Console
@@ -149,8 +150,8 @@ def _sharing_layouts(table: SharingTable) -> list[list[Column[DomainSharing]]]:
             train,
             rows,
             positives,
-            *auc(_whole, 40),
-            gain("gain [95 %]", _gained),
+            *auc(partial(_whole, digits=words.digits(table)), 40),
+            gain("gain [95 %]", partial(_gained, digits=words.digits(table))),
             p,
             verdict,
         ],
@@ -188,18 +189,20 @@ def _short(name: str, longest: int) -> str:
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
-def _whole(interval: Interval | None) -> str:
-    return f"{words.number(interval.value)} {words.bounds(interval)}" if interval else words.NONE
+def _whole(interval: Interval | None, digits: int = 3) -> str:
+    if interval is None:
+        return words.NONE
+    return f"{words.number(interval.value, digits)} {words.bounds(interval, digits)}"
 
 
 def _point(interval: Interval | None) -> str:
     return words.number(interval.value).removeprefix("0") if interval else words.NONE
 
 
-def _gained(interval: Interval | None) -> str:
+def _gained(interval: Interval | None, digits: int = 3) -> str:
     if interval is None:
         return words.NONE
-    return f"{words.signed(interval.value)} {words.bounds(interval, plus=True)}"
+    return f"{words.signed(interval.value, digits)} {words.bounds(interval, digits, plus=True)}"
 
 
 def _gain_spread(interval: Interval | None) -> str:

@@ -100,7 +100,7 @@ def _who(table: SharingTable, verdict: Verdict) -> str:
     pick = max if gaining else min
     extreme = pick(rows, key=lambda row: row.gain.value if row.gain else 0.0)
     most = "" if count == 1 else "most: " if gaining else "worst: "
-    amount = signed(extreme.gain.value) if extreme.gain else ""
+    amount = signed(extreme.gain.value, digits(table)) if extreme.gain else ""
     return f"{count} {verb} ({most}{extreme.domain}, {amount} {table.title})"
 
 
@@ -115,6 +115,11 @@ def mean_gain(table: SharingTable) -> str:
     if mean is None:
         return ""
     return f"Weighted by test rows, the gain is {signed(mean, 4)} {table.title}."
+
+
+def digits(table: SharingTable) -> int:
+    """Decimals of its figures: a hundredth is much for an NDCG, and little for an AUC."""
+    return 4 if table.of_items else 3
 
 
 def known(table: SharingTable) -> str:
