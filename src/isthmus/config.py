@@ -15,6 +15,7 @@ from isthmus.reference.trees import TreesConfig
 from isthmus.schema import Frozen
 from isthmus.toml import read_toml, told
 from isthmus.training.fit import AUCS, RANKING, TrainConfig
+from isthmus.training.isolated import IsolatedJob
 
 C = TypeVar("C", bound=Frozen)
 
@@ -112,6 +113,17 @@ class RunConfig(Frozen):
             "train": train,
             **own,
         }
+
+    def isolated_job(self, data: Path, checkpoints: Path) -> IsolatedJob:
+        """What trains one model of this run a domain, of prepared ``data``."""
+        return IsolatedJob(
+            data=data,
+            model=self.model,
+            settings=self.model_settings(),
+            train=self.train,
+            seed=self.seed,
+            checkpoints=checkpoints,
+        )
 
     def rival(self, rival: Rival, scope: Scope) -> "RunConfig":
         """The run of a rival: same data, seed and training, but for what it changes."""

@@ -27,7 +27,7 @@ from isthmus.schema import Schema
 from isthmus.store import DataRef, Run, Store
 from isthmus.training import checkpoint
 from isthmus.training.fit import fit
-from isthmus.training.isolated import IsolatedJob, train_isolated
+from isthmus.training.isolated import train_isolated
 from isthmus.training.state import TrainingState
 
 SCORED = ("valid", "test")
@@ -208,14 +208,7 @@ def _epoch_log(config: RunConfig, kept: Run, reporter: Reporter) -> Callable[[Tr
 def _train_isolated(
     config: RunConfig, prepared: Prepared, kept: Run, reporter: Reporter
 ) -> tuple[Ranker, TrainingState]:
-    job = IsolatedJob(
-        data=prepared.path,
-        model=config.model,
-        settings=config.model_settings(),
-        train=config.train,
-        seed=config.seed,
-        checkpoints=kept.checkpoints,
-    )
+    job = config.isolated_job(prepared.path, kept.checkpoints)
     return train_isolated(job, workers=config.share.workers, reporter=reporter)
 
 

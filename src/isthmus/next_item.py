@@ -18,7 +18,6 @@ from isthmus.progress import Reporter
 from isthmus.store import Run
 from isthmus.training import checkpoint
 from isthmus.training.fit import fit
-from isthmus.training.isolated import IsolatedJob
 from isthmus.training.isolated_retrievers import train_isolated_retrievers
 from isthmus.training.state import TrainingState
 
@@ -87,14 +86,7 @@ def train_isolated(
     config: RunConfig, prepared: Prepared, kept: Run, reporter: Reporter
 ) -> tuple[Retriever, TrainingState]:
     """One model a domain, each trained and chosen on the domain's own events."""
-    job = IsolatedJob(
-        data=prepared.path,
-        model=config.model,
-        settings=config.model_settings(),
-        train=config.train,
-        seed=config.seed,
-        checkpoints=kept.checkpoints,
-    )
+    job = config.isolated_job(prepared.path, kept.checkpoints)
     workers = config.share.workers
     model, state = train_isolated_retrievers(job, workers=workers, reporter=reporter)
     held = Held(prepared, "valid", own=True)

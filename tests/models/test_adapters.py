@@ -11,6 +11,7 @@ from isthmus.data.feed import Feed
 from isthmus.optim import update
 from isthmus.testing import toy_impressions, toy_schema
 from isthmus.training.fit import TrainConfig, make_optimizer
+from tests.models.random_weights import randomise
 from tests.oracles import plain_adapters
 
 SCHEMA = toy_schema(4)
@@ -31,16 +32,7 @@ def build(name, **settings):
     """A model whose every number, running statistics too, is random; in double precision."""
     torch.manual_seed(0)
     cls = models.get(name)
-    model = cls(cls.Config(embedding_dim=4, **SMALL[name], **settings), SCHEMA).double()
-    with torch.no_grad():
-        for value in model.parameters():
-            value += 0.3 * torch.randn_like(value)
-        for key, value in model.named_buffers():
-            if key.endswith("mean"):
-                value.copy_(0.2 * torch.randn_like(value))
-            elif key.endswith("var"):
-                value.copy_(torch.rand_like(value) + 0.3)
-    return model.eval()
+    return randomise(cls(cls.Config(embedding_dim=4, **SMALL[name], **settings), SCHEMA).double())
 
 
 def rows(n, seed=0):

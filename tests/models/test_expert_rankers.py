@@ -7,6 +7,7 @@ from isthmus import models
 from isthmus.batch import Impressions
 from isthmus.nn import DomainLinear, PartExpertLinear
 from isthmus.testing import toy_impressions, toy_schema
+from tests.models.random_weights import randomise
 from tests.oracles import plain_experts as plain
 
 SCHEMA = toy_schema(5)
@@ -25,16 +26,9 @@ def build(name, seed=0, **settings):
     """A model in double precision with random weights and running statistics, evaluating."""
     torch.manual_seed(seed)
     cls = models.get(name)
-    model = cls(cls.Config(embedding_dim=4, **{**SMALL[name], **settings}), SCHEMA).double()
-    with torch.no_grad():
-        for value in model.parameters():
-            value += 0.3 * torch.randn_like(value)
-        for key, value in model.named_buffers():
-            if key.endswith("mean"):
-                value.copy_(0.2 * torch.randn_like(value))
-            elif key.endswith("var"):
-                value.copy_(torch.rand_like(value) + 0.3)
-    return model.eval()
+    return randomise(
+        cls(cls.Config(embedding_dim=4, **{**SMALL[name], **settings}), SCHEMA).double()
+    )
 
 
 def rows(number=60, seed=0):

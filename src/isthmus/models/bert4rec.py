@@ -8,7 +8,6 @@ from isthmus.batch import Histories
 from isthmus.models.base import Losses, register
 from isthmus.models.sequential import SequentialRetriever, TransformerConfig
 from isthmus.nn.sequence import Inputs, SequenceEmbedding, Tokens
-from isthmus.nn.transformer import Transformers
 from isthmus.schema import Schema
 
 
@@ -43,15 +42,7 @@ class BERT4Rec(SequentialRetriever):
         self.embed = SequenceEmbedding(
             domains, schema.max_history, width, dropout=config.dropout, starts=False
         )
-        self.encoder = Transformers(
-            1,
-            width,
-            config.heads,
-            layers=config.layers,
-            hidden=config.feed_forward * width,
-            dropout=config.dropout,
-            pre_norm=config.pre_norm,
-        )
+        self.encoder = config.transformers()
 
     def states(self, tokens: Tokens) -> Tensor:
         hidden_N = torch.zeros_like(tokens.user, dtype=torch.bool)

@@ -51,18 +51,7 @@ class C2DSR(SequentialRetriever):
         self.embed = SequenceEmbedding(domains, schema.max_history, width, dropout=config.dropout)
         self.start = nn.Embedding(self.parts, width)
         nn.init.normal_(self.start.weight, std=0.02)
-        self.cross, self.own = (
-            Transformers(
-                1,
-                width,
-                config.heads,
-                layers=config.layers,
-                hidden=config.feed_forward * width,
-                dropout=config.dropout,
-                pre_norm=config.pre_norm,
-            )
-            for _ in range(2)
-        )
+        self.cross, self.own = (config.transformers() for _ in range(2))
         self.out = DomainLinear(self.parts, width, width)
         self.agree = nn.Bilinear(width, width, 1) if config.infomax_weight else None
 

@@ -7,7 +7,6 @@ from torch import Tensor
 from isthmus.models.base import register
 from isthmus.models.sequential import SequentialRetriever, TransformerConfig
 from isthmus.nn.sequence import SequenceEmbedding, Tokens
-from isthmus.nn.transformer import Transformers
 from isthmus.schema import Schema
 
 
@@ -48,15 +47,7 @@ class SASRec(SequentialRetriever):
             width,
             dropout=config.dropout,
         )
-        self.encoder = Transformers(
-            1,
-            width,
-            config.heads,
-            layers=config.layers,
-            hidden=config.feed_forward * width,
-            dropout=config.dropout,
-            pre_norm=config.pre_norm,
-        )
+        self.encoder = config.transformers()
 
     def states(self, tokens: Tokens) -> Tensor:
         return self.encoded(tokens, own=self.config.reads == "own")

@@ -14,6 +14,7 @@ from isthmus.batch import Histories
 from isthmus.models.base import Losses, Retriever
 from isthmus.models.next_item_losses import NextItemConfig, NextItemLoss
 from isthmus.nn.sequence import Tokens, item_table
+from isthmus.nn.transformer import Transformers
 from isthmus.schema import Schema
 
 if TYPE_CHECKING:
@@ -41,6 +42,18 @@ class TransformerConfig(LayersConfig):
 
     feed_forward: PositiveInt = 4
     pre_norm: bool = True
+
+    def transformers(self, number: int = 1) -> Transformers:
+        """So many encoders of these settings, side by side."""
+        return Transformers(
+            number,
+            self.embedding_dim,
+            self.heads,
+            layers=self.layers,
+            hidden=self.feed_forward * self.embedding_dim,
+            dropout=self.dropout,
+            pre_norm=self.pre_norm,
+        )
 
 
 class SequentialRetriever(Retriever):

@@ -16,7 +16,7 @@ from isthmus.models.base import Losses, Told, register
 from isthmus.models.sequential import SequentialRetriever, TransformerConfig
 from isthmus.nn.sequence import SequenceEmbedding, Tokens
 from isthmus.nn.towers import DomainLinear, Routing
-from isthmus.nn.transformer import PartFeedForward, Transformers
+from isthmus.nn.transformer import PartFeedForward
 from isthmus.schema import Schema
 
 
@@ -99,15 +99,7 @@ class SyNCRec(SequentialRetriever):
         self.embed = SequenceEmbedding(domains, schema.max_history, width, dropout=rate)
         self.start = nn.Embedding(domains, width)
         nn.init.normal_(self.start.weight, std=0.02)
-        self.experts = Transformers(
-            config.num_experts,
-            width,
-            config.heads,
-            layers=config.layers,
-            hidden=hidden,
-            dropout=rate,
-            pre_norm=config.pre_norm,
-        )
+        self.experts = config.transformers(config.num_experts)
         self.cross_head = Head(1, width, config.num_experts, hidden, dropout=rate)
         self.single_head = Head(domains, width, config.num_experts, hidden, dropout=rate)
         self.agree = nn.Linear(width, width, bias=False) if config.mim_weight else None

@@ -1,13 +1,14 @@
 """Training one model a domain, in parallel processes, each chosen on its own validation rows."""
 
 import multiprocessing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from isthmus.batch import Impressions
 from isthmus.data.feed import Feed, generator, thinned
@@ -61,14 +62,10 @@ def train_isolated(
     model = Isolated(job.settings, schema, job.kind(), rows)
     domains = sorted(map(int, model.parts), key=lambda d: -int((rows.domain == d).sum()))
     sizes = {domain: int((rows.domain == domain).sum()) for domain in domains}
-    with reporter.task("isolated models: training rows", sum(sizes.values())) as advance:
-        for domain in in_processes(partial(_train_domain, job), domains, workers):
-            state = checkpoint.latest(job.place(domain))
-            assert state is not None
-            part = model.parts[str(domain)]
-            assert isinstance(part, DomainRanker)
-            part.ranker.load_state_dict(state.best)
-            advance(sizes[domain])
+    for domain, best in trained_apart(job, _train_domain, sizes, workers, reporter):
+        part = model.parts[str(domain)]
+        assert isinstance(part, DomainRanker)
+        part.ranker.load_state_dict(best)
     model.eval()
     held = {domain: _of(valid, domain) for domain in domains}
     scores = {d: auc for d in domains if (auc := _auc(model, held[d])) is not None}
@@ -76,6 +73,22 @@ def train_isolated(
     score = float(np.average(list(scores.values()), weights=weights)) if scores else 0.0
     best = {name: value.clone() for name, value in model.state_dict().items()}
     return model, TrainingState(scores=[score], losses=[{}], model=best, best=best)
+
+
+def trained_apart(
+    job: IsolatedJob,
+    train: Callable[[IsolatedJob, int], int],
+    sizes: Mapping[int, int],
+    workers: int,
+    reporter: Reporter,
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """Each domain of ``sizes`` (its training rows) with its best weights, as soon as it is trained."""
+    with reporter.task("isolated models: training rows", sum(sizes.values())) as advance:
+        for domain in in_processes(partial(train, job), list(sizes), workers):
+            state = checkpoint.latest(job.place(domain))
+            assert state is not None
+            yield domain, state.best
+            advance(sizes[domain])
 
 
 def in_processes(train: Callable[[int], int], domains: list[int], workers: int) -> Iterable[int]:

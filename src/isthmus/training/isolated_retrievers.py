@@ -18,7 +18,7 @@ from isthmus.progress import Reporter, quiet
 from isthmus.schema import Schema
 from isthmus.training import checkpoint
 from isthmus.training.fit import fit
-from isthmus.training.isolated import IsolatedJob, in_processes, is_trained
+from isthmus.training.isolated import IsolatedJob, is_trained, trained_apart
 from isthmus.training.state import TrainingState
 
 
@@ -33,17 +33,14 @@ def train_isolated_retrievers(
     sizes = torch.bincount(rows.domain, minlength=schema.num_domains + 1).tolist()
     domains = sorted((d for d, size in enumerate(sizes) if d and size), key=lambda d: -sizes[d])
     model = IsolatedRetrievers(job.settings, schema, _kind(job.model), sorted(domains))
-    with reporter.task("isolated models: training rows", sum(sizes[1:])) as advance:
-        for domain in in_processes(partial(_train_domain, job), domains, workers):
-            state = checkpoint.latest(job.place(domain))
-            assert state is not None
-            part = model.parts[str(domain)]
-            assert isinstance(part, DomainRetriever)
-            part.retriever.load_state_dict(state.best)
-            advance(sizes[domain])
+    held = {domain: sizes[domain] for domain in domains}
+    for domain, best in trained_apart(job, _train_domain, held, workers, reporter):
+        part = model.parts[str(domain)]
+        assert isinstance(part, DomainRetriever)
+        part.retriever.load_state_dict(best)
     model.eval()
-    best = {name: value.clone() for name, value in model.state_dict().items()}
-    return model, TrainingState(losses=[{}], model=best, best=best)
+    whole = {name: value.clone() for name, value in model.state_dict().items()}
+    return model, TrainingState(losses=[{}], model=whole, best=whole)
 
 
 def _train_domain(job: IsolatedJob, domain: int) -> int:
