@@ -11,6 +11,7 @@ from isthmus.report.palette import PAGE
 from isthmus.report.picture import MANY
 from isthmus.report.pictures import pictures
 from isthmus.report.rank_table import NOTE, TITLES, rank_rows
+from isthmus.report.sections import sections
 from isthmus.report.webpage import render
 
 _SLUGS = {verdict: verdict.value.replace(" ", "-") for verdict in Verdict}
@@ -33,6 +34,7 @@ def to_html(data: ReportData) -> str:
         "report.html.j2",
         drawn,
         data=data,
+        sections=sections(data),
         headline=_headline(data),
         verdicts=_verdicts(data.sharing),
         columns=domain_columns(data.sharing) if data.sharing else [],
