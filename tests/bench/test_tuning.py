@@ -7,12 +7,12 @@ import pytest
 
 from isthmus.bench import best, read_rows, tune, write_rows
 from isthmus.bench import tuning as module
-from isthmus.bench.config import SEARCHED, TuneConfig
 from isthmus.bench.rows import TRIALS
-from isthmus.bench.tuning import FOLDER, points
+from isthmus.bench.tuning import FOLDER
 from isthmus.data.prepared import Prepared
 from isthmus.errors import ConfigError, TrainingError
 from isthmus.experiment import run
+from isthmus.grid import SEARCHED, TuneConfig, points
 from isthmus.store import Store
 from tests.bench.conftest import GRID, entry
 

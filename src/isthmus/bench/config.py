@@ -4,27 +4,20 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-)
+from pydantic import Field, PositiveInt, ValidationError
 from pydantic import model_validator as validated
 
 from isthmus.clustering import resolved
 from isthmus.config import RunConfig, Scope, Seeds, checked
 from isthmus.errors import ConfigError
 from isthmus.files import canonical
+from isthmus.grid import SEARCHED, Grid, Point, TuneConfig
 from isthmus.schema import Frozen
 from isthmus.toml import read_toml, told
 
-Point = dict[str, Any]
-"""Settings of training by name: one choice of those that are searched."""
+__all__ = ["SEARCHED", "BenchConfig", "Entry", "Grid", "Point", "TuneConfig", "read"]
 
 
 class Entry(Frozen):
@@ -39,54 +32,6 @@ class Entry(Frozen):
     settings: dict[str, Any] = {}
     train: dict[str, Any] = {}
     mamdr: dict[str, Any] = {}
-
-
-class Grid(Frozen):
-    """The values to choose among; what has none stays as the benchmark (or the entry) has it."""
-
-    lr: tuple[PositiveFloat, ...] = ()
-    batch_size: tuple[PositiveInt, ...] = ()
-    weight_decay: tuple[NonNegativeFloat, ...] = ()
-    embedding_l2: tuple[NonNegativeFloat, ...] = ()
-
-    def axes(self) -> dict[str, tuple[float, ...]]:
-        """The values of what is searched."""
-        return {name: values for name, values in self if values}
-
-
-SEARCHED = tuple(Grid.model_fields)
-
-
-class TuneConfig(Frozen):
-    """The search for training settings: the same budget for every entry.
-
-    ``trials`` runs an entry, of at most ``max_epochs`` epochs on ``rows`` training rows (all
-    without it), trained with ``seed``. Trial 0 has the benchmark's own settings. ``sampler``:
-    "grid" spreads the others evenly over the grid; "tpe" (Bergstra et al., NeurIPS 2011) learns
-    from the trials before, once half are done. No choice is tried twice.
-    """
-
-    trials: PositiveInt
-    max_epochs: PositiveInt
-    rows: PositiveInt | None = None
-    grid: Grid
-    seed: NonNegativeInt = 0
-    sampler: Literal["grid", "tpe"] = "grid"
-
-    @validated(mode="after")
-    def _enough_choices(self) -> Self:
-        axes = self.grid.axes()
-        if not axes:
-            raise ValueError(f"the grid is empty; give values of {', '.join(SEARCHED)}")
-        for name, values in axes.items():
-            if len(set(values)) < len(values):
-                raise ValueError(f"grid.{name} has a value twice: {list(values)}")
-        choices = 1
-        for values in axes.values():
-            choices *= len(values)
-        if self.trials > choices:
-            raise ValueError(f"{self.trials} trials, but a grid of {choices} choices; widen it")
-        return self
 
 
 class BenchConfig(Frozen):

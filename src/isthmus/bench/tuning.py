@@ -1,22 +1,23 @@
 """``isthmus tune``: training settings for every entry, with equal budget, on validation rows alone."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from itertools import chain, groupby, product
+from itertools import chain, groupby
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus.bench.config import SEARCHED, BenchConfig, Entry, Point, TuneConfig
+from isthmus.bench.config import BenchConfig, Entry
 from isthmus.bench.pool import Failure, done
 from isthmus.bench.rows import TRIALS, Row, read_rows, write_rows
 from isthmus.data.prepared import Prepared
 from isthmus.errors import ConfigError, TrainingError
 from isthmus.experiment import metric_of, run
 from isthmus.files import canonical, digest_of, remove
+from isthmus.grid import SEARCHED, Point, TuneConfig, points
 from isthmus.progress import Reporter, quiet
 from isthmus.store import Run, Store
 
@@ -87,26 +88,6 @@ def best(config: BenchConfig, entry: Entry, rows: Sequence[Row]) -> tuple[Point,
     if not scored:
         return {}, 0
     return _point(max(scored, key=lambda row: float(row["valid"]))), len(own)
-
-
-def points(tuning: TuneConfig, own: Point) -> Iterator[Point]:
-    """``own``, then the rest of the grid, every choice once, in an order that the seed decides.
-
-    At any moment each value of an axis has been tried about as often as its others, so a small
-    budget covers all of them: the next choice is one whose values were tried least.
-    """
-    yield own
-    axes = tuning.grid.axes()
-    choices = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
-    order = np.random.default_rng(tuning.seed).permutation(len(choices))
-    left = [full for i in order if (full := {**own, **choices[i]}) != own]
-    used = {(name, own[name]): 1 for name in axes}
-    while left:
-        tried = [sum(used.get((n, p[n]), 0) * len(axes[n]) for n in axes) for p in left]
-        point = left.pop(int(np.argmin(tried)))
-        for name in axes:
-            used[name, point[name]] = used.get((name, point[name]), 0) + 1
-        yield point
 
 
 def training_rows(data: str, most: int | None) -> int:
