@@ -56,8 +56,8 @@ def compare(
 
 def compare_arms(panel: Panel, a: Arm, b: Arm, rules: Rules) -> Comparison:
     """``compare`` for models that are already ranked."""
-    differences = _Differences.of(panel, a, b, rules)
-    tested = [d for d in panel.shown() if not _untested(panel, d, differences, rules)]
+    differences = Differences.of(panel, a, b, rules)
+    tested = [d for d in panel.shown() if not untested(panel, d, differences, rules)]
     p_values = {d: p_value(differences.of_domain[d]) for d in tested}
     adjusted = dict(zip(tested, holm([p_values[d] for d in tested]), strict=True))
     rows = []
@@ -84,7 +84,7 @@ def compare_arms(panel: Panel, a: Arm, b: Arm, rules: Rules) -> Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class _Differences:
+class Differences:
     """Estimates of the difference by domain id (where there is one), and of the DomainAUC."""
 
     seeds: int
@@ -92,7 +92,7 @@ class _Differences:
     overall: Estimate | None
 
     @classmethod
-    def of(cls, panel: Panel, a: Arm, b: Arm, rules: Rules) -> "_Differences":
+    def of(cls, panel: Panel, a: Arm, b: Arm, rules: Rules) -> "Differences":
         values = a.auc - b.auc
         defined = ~np.isnan(values[0])
         weights = domain_weights(panel, defined)
@@ -112,7 +112,7 @@ class _Differences:
         return cls(len(values), of_domain, overall)
 
 
-def _untested(panel: Panel, d: int, differences: _Differences, rules: Rules) -> str:
+def untested(panel: Panel, d: int, differences: Differences, rules: Rules) -> str:
     """Why this domain is not tested; empty if it is."""
     label = panel.label[panel.rows(d)]
     rows, positives = len(label), int(label.sum())
@@ -128,7 +128,7 @@ def _untested(panel: Panel, d: int, differences: _Differences, rules: Rules) -> 
     return ""
 
 
-def _not_tested(panel: Panel, d: int, differences: _Differences, rules: Rules) -> DomainComparison:
+def _not_tested(panel: Panel, d: int, differences: Differences, rules: Rules) -> DomainComparison:
     label = panel.label[panel.rows(d)]
     estimate = differences.of_domain.get(d)
     return DomainComparison(
@@ -137,12 +137,12 @@ def _not_tested(panel: Panel, d: int, differences: _Differences, rules: Rules) -
         positives=int(label.sum()),
         difference=difference_interval(estimate) if estimate else None,
         verdict=Verdict.not_measurable,
-        reason=_untested(panel, d, differences, rules),
+        reason=untested(panel, d, differences, rules),
     )
 
 
 def _comparison(
-    panel: Panel, rows: tuple[DomainComparison, ...], found: _Differences, rules: Rules, tested: int
+    panel: Panel, rows: tuple[DomainComparison, ...], found: Differences, rules: Rules, tested: int
 ) -> Comparison:
     counts = Counter(row.verdict for row in rows)
     known = found.overall is not None and not math.isnan(found.overall.variance)

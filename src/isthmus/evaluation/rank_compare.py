@@ -58,8 +58,8 @@ def compare_ranks(
     """
     if rules.method != "delong":
         raise ConfigError("the bootstrap is for AUC; ranks are compared with method = 'delong'")
-    paired = _Paired.of(a, b, metric, protocol)
-    found = {d: _tested(paired, d, rules) for d in paired.shown}
+    paired = Paired.of(a, b, metric, protocol)
+    found = {d: estimate_or_reason(paired, d, rules) for d in paired.shown}
     tests = {d: e for d, e in found.items() if isinstance(e, Estimate)}
     p_values = {d: p_value(e) for d, e in tests.items()}
     adjusted = dict(zip(tests, holm(list(p_values.values())), strict=True))
@@ -85,7 +85,7 @@ def compare_ranks(
             reason=reason,
         )
         rows.append(row)
-    overall = _mean(paired, paired.domain > 0, rules)
+    overall = mean_difference(paired, paired.domain > 0, rules)
     counts = Counter(row.verdict for row in rows)
     return Comparison(
         rows=tuple(rows),
@@ -107,9 +107,9 @@ def compare_rank_means(
 ) -> Difference | None:
     """The difference of one mean, such as "ndcg@10" or "macro_ndcg@10"; ``None`` without rows."""
     plain = metric.removeprefix("macro_")
-    paired = _Paired.of(a, b, plain, "domain")
+    paired = Paired.of(a, b, plain, "domain")
     known = paired.domain > 0
-    estimate = _mean(paired, known, rules) if plain == metric else _macro(paired, rules)
+    estimate = mean_difference(paired, known, rules) if plain == metric else _macro(paired, rules)
     if estimate is None:
         return None
     return Difference(value=difference_interval(estimate), p_value=p_value(estimate))
@@ -121,10 +121,10 @@ def arm_intervals(
     """One model's metric in each domain that has rows, by name, with the noise of rows and seeds."""
     first = arm[0].take(np.argsort(arm[0].row))
     values = _values(first, arm, metric, protocol)
-    alone = replace(_Paired.of(arm, arm, metric, protocol), difference=values)
+    alone = replace(Paired.of(arm, arm, metric, protocol), difference=values)
     found = {}
     for d in alone.shown:
-        estimate = _mean(alone, alone.domain == d, rules)
+        estimate = mean_difference(alone, alone.domain == d, rules)
         if estimate is not None:
             kept = min(max(estimate.value, 0.0), 1.0)  # a sum of weights may round to above 1
             found[alone.names[d]] = share_interval(replace(estimate, value=kept))
@@ -132,7 +132,7 @@ def arm_intervals(
 
 
 @dataclass(frozen=True, slots=True)
-class _Paired:
+class Paired:
     """Differences by seed and row, [S, N], and what is known of the N rows."""
 
     names: tuple[str, ...]
@@ -145,7 +145,7 @@ class _Paired:
     @classmethod
     def of(
         cls, a: Sequence[Ranks], b: Sequence[Ranks], metric: str, protocol: Protocol
-    ) -> "_Paired":
+    ) -> "Paired":
         if not a or len(a) != len(b):
             raise DataError(
                 f"found {len(a)} and {len(b)} tables of ranks to compare; pass one entry a seed, "
@@ -191,7 +191,7 @@ def _same_rows(first: Ranks, other: Ranks) -> Ranks:
     return other
 
 
-def _tested(paired: _Paired, d: int, rules: Rules) -> Estimate | str:
+def estimate_or_reason(paired: Paired, d: int, rules: Rules) -> Estimate | str:
     """The difference in a domain, or why it is not tested."""
     rows = paired.domain == d
     if not rows.any():
@@ -201,19 +201,19 @@ def _tested(paired: _Paired, d: int, rules: Rules) -> Estimate | str:
         return f"{users} users among {int(rows.sum()):,} rows, fewer than {rules.min_class}"
     if not (paired.either & rows).any():
         return f"neither model finds any of {int(rows.sum()):,} items"
-    estimate = _mean(paired, rows, rules)
+    estimate = mean_difference(paired, rows, rules)
     assert estimate is not None
     return estimate
 
 
-def _mean(paired: _Paired, rows: Mask, rules: Rules) -> Estimate | None:
+def mean_difference(paired: Paired, rows: Mask, rules: Rules) -> Estimate | None:
     """The mean difference over these rows."""
     if not rows.any():
         return None
     return _estimate(paired, rows / rows.sum(), np.zeros(len(rows), np.int64), rules)
 
 
-def _macro(paired: _Paired, rules: Rules) -> Estimate | None:
+def _macro(paired: Paired, rules: Rules) -> Estimate | None:
     """The mean over known domains of their mean differences."""
     size = np.bincount(paired.domain, minlength=len(paired.names))
     size[0] = 0
@@ -225,7 +225,7 @@ def _macro(paired: _Paired, rules: Rules) -> Estimate | None:
     return _estimate(paired, weight, paired.domain, rules)
 
 
-def _estimate(paired: _Paired, weight: Floats, group: Ints, rules: Rules) -> Estimate:
+def _estimate(paired: Paired, weight: Floats, group: Ints, rules: Rules) -> Estimate:
     """The weighted mean of differences; each row's share is its distance from its group's mean."""
     mean = paired.difference.mean(axis=0)
     total = np.bincount(group, weights=weight)
@@ -238,7 +238,7 @@ def _estimate(paired: _Paired, weight: Floats, group: Ints, rules: Rules) -> Est
     return over_seeds(paired.difference @ weight, variance, max(units, 1))
 
 
-def _protocol(paired: _Paired, metric: str, protocol: Protocol, rules: Rules, tested: int) -> str:
+def _protocol(paired: Paired, metric: str, protocol: Protocol, rules: Rules, tested: int) -> str:
     where = {
         "domain": "among all items of the item's domain",
         "all": "among all items",
