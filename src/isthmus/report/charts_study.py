@@ -4,10 +4,10 @@ from typing import Any, Final
 
 import altair as alt
 
-from isthmus.report.board import METRICS, Rows
+from isthmus.report.board import Rows
 from isthmus.report.palette import Palette
 from isthmus.report.picture import Picture, rows_of
-from isthmus.report.study import SHOWN, Study, clear
+from isthmus.report.study import Study, clear
 
 _KINDS: Final = ("above the default", "not told apart from it", "below the default", "one seed")
 _PANEL: Final = 250
@@ -16,7 +16,7 @@ _PANEL: Final = 250
 def differences(study: Study, palette: Palette) -> Picture:
     """Two interval plots side by side, one row a setting in the study's order; the default is zero."""
     title = "Difference to the default"
-    values = [value for name in SHOWN for value in _values(study, name)]
+    values = [value for name in study.shown for value in _values(study, name)]
     if not values:
         return Picture(
             study.name, title, reason="No setting has a seed in common with the default."
@@ -27,7 +27,8 @@ def differences(study: Study, palette: Palette) -> Picture:
     )
     labels = [s.label for s in study.settings if s.by_seed or s.label == study.default]
     panels = [
-        _panel([v for v in values if v["metric"] == name], name, labels, palette) for name in SHOWN
+        _panel([v for v in values if v["metric"] == name], metric, labels, palette, named=not place)
+        for place, (name, metric) in enumerate(study.shown.items())
     ]
     return Picture(study.name, title, caption, alt.hconcat(*panels, spacing=16))
 
@@ -55,21 +56,20 @@ def _values(study: Study, name: str) -> list[dict[str, Any]]:
     return values
 
 
-def _panel(values: list[dict[str, Any]], name: str, labels: list[str], palette: Palette) -> Any:
+def _panel(
+    values: list[dict[str, Any]], metric: str, labels: list[str], palette: Palette, *, named: bool
+) -> Any:
     hues = (palette.gains, palette.unchanged, palette.hurt, palette.unmeasured)
     shapes = ("triangle-up", "circle", "triangle-down", "square")
-    axis = alt.Axis(grid=True, ticks=False, domain=False, labelOverlap=False)
-    shown = (
-        axis if name == SHOWN[0] else alt.Axis(grid=True, ticks=False, domain=False, labels=False)
-    )
+    axis = alt.Axis(grid=True, ticks=False, domain=False, labels=named, labelOverlap=False)
     base = alt.Chart(rows_of(values)).encode(
-        y=alt.Y("label:N", sort=None, scale=alt.Scale(domain=labels), title=None, axis=shown),
+        y=alt.Y("label:N", sort=None, scale=alt.Scale(domain=labels), title=None, axis=axis),
         color=alt.Color(
             "kind:N", scale=alt.Scale(domain=list(_KINDS), range=list(hues)), legend=None
         ),
     )
     top = alt.Axis(orient="top", tickCount=5, format="+.3~f")
-    x = alt.X("low:Q", title=METRICS[name], scale=alt.Scale(padding=8), axis=top)
+    x = alt.X("low:Q", title=metric, scale=alt.Scale(padding=8), axis=top)
     zero = alt.Chart(rows_of([{"zero": 0}])).mark_rule(color=palette.ink, strokeDash=[4, 3])
     seeds = base.transform_flatten(["seeds"]).mark_tick(thickness=1.5, size=9, opacity=0.6)
     points = base.mark_point(filled=True, size=80, opacity=1).encode(

@@ -1,22 +1,15 @@
 """The figures of a study: settings in their own order, each beside one of them, the default."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
 from isthmus.report import words
-from isthmus.report.board import METRICS, Rows, Spread
+from isthmus.report.board import METRICS, RANKED, TESTED, TESTED_RANKS, Rows, Spread
 from isthmus.report.markdown import cell
 
-SHOWN: Final = ("domain_auc", "minor10")
 DEFAULT: Final = "(our default)"
 """What the label of a study's default ends with."""
-_TITLES: Final = (
-    "setting",
-    "seeds",
-    *(title for name in SHOWN for title in (METRICS[name], "to the default")),
-    "CPU-s",
-)
 _MASK_TITLES: Final = (
     "related by",
     "seed",
@@ -31,7 +24,7 @@ _MASK_TITLES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting: ``figures`` of ``SHOWN`` and the cost; differences to the default by metric.
+    """One setting: ``figures`` of what is shown and the cost; differences to the default by metric.
 
     ``by_seed`` holds the single differences. Both are empty for the default itself, and where no
     seed has been run with both.
@@ -46,12 +39,16 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """``settings`` that have rows, in the order asked for; ``missing`` are labels without any."""
+    """``settings`` that have rows, in the order asked for; ``missing`` are labels without any.
+
+    ``shown`` are the titles of two metrics by name: of rankers, or of retrievers.
+    """
 
     name: str
     default: str
     settings: tuple[Setting, ...]
     missing: tuple[str, ...]
+    shown: dict[str, str]
 
     @classmethod
     def of(cls, name: str, rows: Rows, labels: Sequence[str]) -> Self:
@@ -65,17 +62,24 @@ class Study:
             raise ValueError(f"{name}: {len(defaults)} labels end with {DEFAULT!r}; expected one")
         own = {label: [row for row in rows if row["label"] == label] for label in labels}
         base = own[defaults[0]]
-        settings = [_setting(label, found, base) for label, found in own.items() if found]
+        shown = _shown(rows)
+        settings = [_setting(label, found, base, shown) for label, found in own.items() if found]
         missing = tuple(label for label, found in own.items() if not found)
-        return cls(name, defaults[0], tuple(settings), missing)
+        return cls(name, defaults[0], tuple(settings), missing, shown)
 
 
-def _setting(label: str, rows: Rows, base: Rows) -> Setting:
+def _shown(rows: Rows) -> dict[str, str]:
+    if any(TESTED_RANKS[0] in row for row in rows):
+        return {name: RANKED[name] for name in TESTED_RANKS}
+    return {name: METRICS[name] for name in TESTED}
+
+
+def _setting(label: str, rows: Rows, base: Rows, shown: Iterable[str]) -> Setting:
     figures = {
         name: Spread.of([float(row[name]) for row in rows if row[name]])
-        for name in (*SHOWN, "cpu_seconds")
+        for name in (*shown, "cpu_seconds")
     }
-    by_seed = {name: _differences(rows, base, name) for name in SHOWN} if rows is not base else {}
+    by_seed = {name: _differences(rows, base, name) for name in shown} if rows is not base else {}
     by_seed = {name: found for name, found in by_seed.items() if found}
     spreads = {name: Spread.of(found) for name, found in by_seed.items()}
     differences = {name: spread for name, spread in spreads.items() if spread is not None}
@@ -96,7 +100,9 @@ def clear(spread: Spread) -> bool:
 
 def study_table(study: Study) -> str:
     """The settings as Markdown, in their order, and what the figures mean."""
-    lines = [f"| {' | '.join(_TITLES)} |", f"|---|{'--:|' * (len(_TITLES) - 1)}"]
+    titles = [title for name in study.shown.values() for title in (name, "to the default")]
+    titles = ["setting", "seeds", *titles, "CPU-s"]
+    lines = [f"| {' | '.join(titles)} |", f"|---|{'--:|' * (len(titles) - 1)}"]
     lines += [f"| {' | '.join(_cells(study, setting))} |" for setting in study.settings]
     said = (
         "Means over seeds on the test split, ± half of the 95 % interval (Student's t). Differences "
@@ -110,7 +116,7 @@ def study_table(study: Study) -> str:
 
 def _cells(study: Study, setting: Setting) -> list[str]:
     cells = [cell(setting.label), str(setting.seeds)]
-    for name in SHOWN:
+    for name in study.shown:
         cells.append(_spread(setting.figures[name]))
         found = setting.differences.get(name)
         text = _spread(found, plus=True)
