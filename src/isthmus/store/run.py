@@ -1,6 +1,7 @@
 """One training run on disk."""
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -48,7 +49,7 @@ class Run:
     def __init__(self, path: Path, manifest: RunManifest) -> None:
         self.path = path
         self.manifest = manifest
-        self._cpu = time.process_time()
+        self._cpu = _cpu()
 
     @classmethod
     def open(cls, path: Path | str, *, schema: Schema | None = None, check: bool = True) -> "Run":
@@ -113,7 +114,7 @@ class Run:
             ):
                 sweep(directory)
             self.manifest = read(self.path)
-            self._cpu = time.process_time()
+            self._cpu = _cpu()
             yield
 
     def require(self, schema: Schema, data: DataRef | None = None) -> None:
@@ -148,6 +149,7 @@ class Run:
         """Keep the scores of a split."""
         with self.artefact(_predictions(split)) as path:
             predictions.write(path)
+        self.log(scored=split, rows=len(predictions))
 
     def predictions(self, split: str) -> Predictions:
         """The scores of a split. Raises DataError if the run has none."""
@@ -164,6 +166,7 @@ class Run:
         """Keep where the items of a split stood."""
         with self.artefact(_ranks(split)) as path:
             ranks.write(path)
+        self.log(scored=split, rows=len(ranks))
 
     def ranks(self, split: str) -> Ranks:
         """Where the items of a split stood. Raises DataError if the run has none."""
@@ -245,10 +248,11 @@ class Run:
     def log(self, **entry: object) -> None:
         """Append a line to ``log.jsonl``. Not part of what a run is hashed by.
 
-        Each has the time of day, and ``cpu``: this process's seconds of CPU since the line before.
+        Each has the time of day, and ``cpu``: seconds of CPU since the line before, of this process
+        and of those that it let work and that have ended.
         """
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        before, self._cpu = self._cpu, time.process_time()
+        before, self._cpu = self._cpu, _cpu()
         entry = {"at": at, "cpu": round(self._cpu - before, 3), **entry}
         path = self.path / "log.jsonl"
         with explained(path), path.open("a+b") as file:
@@ -261,8 +265,7 @@ class Run:
     def cpu_seconds(self) -> float:
         """What the run has cost so far, over all processes that worked on it one after the other.
 
-        Lost is what a killed one did after its last line of the log, and what it let other
-        processes do.
+        Lost is what a killed one did after its last line of the log.
         """
         return float(sum(entry.get("cpu", 0.0) for entry in self.entries()))
 
@@ -279,6 +282,12 @@ class Run:
             except ValueError:
                 continue
         return found
+
+
+def _cpu() -> float:
+    """Seconds of CPU of this process, and of its children that have ended."""
+    times = os.times()
+    return time.process_time() + times.children_user + times.children_system
 
 
 def _predictions(split: str) -> str:
