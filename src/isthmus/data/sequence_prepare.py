@@ -23,7 +23,7 @@ from isthmus.data.leaks import Finding
 from isthmus.data.prepared import EVENTS, ITEMS, Count, Manifest
 from isthmus.data.sequence_config import SequenceConfig
 from isthmus.data.split import SPLITS, by_time, protocol_by_time, time_code
-from isthmus.data.vocabulary import vocabulary_file
+from isthmus.data.vocabulary import USERS, vocabulary_file
 from isthmus.errors import DataError
 from isthmus.schema import Schema
 
@@ -67,7 +67,10 @@ def write_sequences(
     file = folder / vocabulary_file(ITEMS)
     file.parent.mkdir(exist_ok=True)
     pq.write_table(items, file, compression="zstd")
-    written = _write(engine, _encoded(engine, events, domains, items), len(domains), folder)
+    users = _users(engine, events)
+    pq.write_table(users, folder / vocabulary_file(USERS), compression="zstd")
+    encoded = _encoded(engine, events, domains, items, users)
+    written = _write(engine, encoded, len(domains), folder)
     sizes = np.bincount(items["domain"].to_numpy(), minlength=len(domains) + 1)[1:]
     schema = Schema(
         features=(),
@@ -196,10 +199,18 @@ def _names(domains: tuple[str, ...]) -> Table:
     return ibis.memtable(pa.table({"d_id": ids, "d_value": pa.array(domains, pa.string())}))
 
 
-def _encoded(engine: Engine, events: Table, domains: tuple[str, ...], items: pa.Table) -> Table:
+def _users(engine: Engine, events: Table) -> pa.Table:
+    """``id, value``: all users, in the order of their names."""
+    values = engine.arrow(events.select(value=events.user).distinct().order_by("value"))["value"]
+    ids = pa.array(range(1, len(values) + 1), pa.int64())
+    return pa.table({"id": ids, "value": values.cast(pa.string())})
+
+
+def _encoded(
+    engine: Engine, events: Table, domains: tuple[str, ...], items: pa.Table, known: pa.Table
+) -> Table:
     """Integer columns, users one after another."""
-    users = events.select(u_value=events.user).distinct()
-    users = engine.keep(users.mutate(u_id=ibis.row_number().over(order_by=users.u_value) + 1))
+    users = ibis.memtable(known.rename_columns(["u_id", "u_value"]))
     words = ibis.memtable(items.select(["value", "id"]).rename_columns(["i_value", "i_id"]))
     names = _names(domains)
     joined = events.left_join(users, events.user == users.u_value)

@@ -9,6 +9,8 @@ import pyarrow as pa
 from isthmus.data.engine import Engine, Table
 
 DEFAULT_BINS = 10
+USERS = "user"
+"""The name of the users' vocabulary of a data set of sequences."""
 
 
 def tally(rows: Table, column: str) -> Table:
