@@ -87,7 +87,7 @@ def test_what_was_stored_is_what_is_loaded(data, tmp_path):
     prepared = Prepared.open(data)
     for model, scope in (("aread", "joint"), ("mlp", "isolated")):
         kept = run(config(data, model, scope=scope), Store(tmp_path / scope))
-        scores = probabilities(load_model(kept, data), prepared.impressions("test"))
+        scores = probabilities(load_model(kept), prepared.impressions("test"))
         np.testing.assert_array_equal(scores, kept.predictions("test").score)
 
 

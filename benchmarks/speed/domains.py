@@ -124,7 +124,7 @@ def isolated(domains: int) -> int:
     """Parameters of one MLP a domain, each with the ids that its own rows have."""
     kind = models.get("mlp")
     config = kind.Config(embedding_dim=EMBEDDING)
-    return parameters(Isolated(config, schema(domains), kind, impressions(domains)))
+    return parameters(Isolated.of_rows(config, schema(domains), kind, impressions(domains)))
 
 
 def _step(of: Model, domains: int) -> Iterator[None]:

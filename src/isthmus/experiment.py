@@ -17,7 +17,8 @@ from isthmus.evaluation import Metrics, Predictions, evaluate
 from isthmus.files import canonical
 from isthmus.inference import probabilities
 from isthmus.models import Model, ModelConfig, Ranker, Retriever
-from isthmus.models.isolated import Isolated
+from isthmus.models.guarded import Guarded
+from isthmus.models.isolated import DomainRanker, Isolated, vocabularies
 from isthmus.models.mamdr import Mamdr, MamdrConfig
 from isthmus.next_item import rank_splits, train_retriever
 from isthmus.next_item import train_isolated as train_isolated_retrievers
@@ -111,26 +112,34 @@ def predict(model: Ranker, prepared: Prepared, split: str) -> Predictions:
     )
 
 
-def load_model(kept: Run, data: Path | str | None = None) -> Ranker:
-    """The model of a finished run, with its best weights and masks.
-
-    ``data`` is needed for isolated runs alone, whose parts have vocabularies of their own.
-    """
+def load_model(kept: Run) -> Ranker:
+    """The model of a finished run, with its best weights and masks, and the vocabularies of its own."""
     if kept.config["model"] in reference.names():
         return _load_reference(kept)
-    if kept.config["scope"] == "isolated":
-        if data is None:
-            raise ConfigError(
-                "an isolated run is loaded together with its data; give its directory"
-            )
+    state, scope = kept.model_state(), kept.config["scope"]
+    if scope == "isolated":
         kind, config = _kind(kept.config)
-        most, seed = kept.config["train"].get("max_rows"), kept.config["seed"]
-        rows = thinned(Prepared.open(data).impressions("train"), most, seed)
-        model: Ranker = Isolated(config, kept.schema, kind, rows)
+        model: Ranker = Isolated(config, kept.schema, kind, vocabularies(kept.schema, state))
+    elif scope == "guarded":
+        model = _guarded(kept.config["guard"], kept.config, kept.schema, state)
     else:
         model = _whole(kept.config, kept.schema)
-    model.load_state_dict(kept.model_state())
+    model.load_state_dict(state)
     return model.eval()
+
+
+def _guarded(
+    guard: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    schema: Schema,
+    state: Mapping[str, torch.Tensor],
+) -> Ranker:
+    """A joint model, and the own ones of the domains that ``state`` has such of."""
+    joint = _whole({**identity, "scope": guard["scope"]}, schema)
+    kind, config = _kind(guard["isolated"])
+    known = vocabularies(schema, state)
+    parts = {d: DomainRanker(config, schema, kind, ids) for d, ids in known.items()}
+    return Guarded(joint, parts)
 
 
 def train_rows(prepared: Prepared) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """A retriever's run: train on sequences, rank the items of every held-out event, keep the ranks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -12,8 +13,10 @@ from isthmus.data.sequences import Windows
 from isthmus.errors import ConfigError, DataError
 from isthmus.evaluation import RankMetrics, Ranks, evaluate_ranks, metric_of_ranks
 from isthmus.inference import ranks
-from isthmus.models import Model, Retriever
-from isthmus.models.isolated_retrievers import IsolatedRetrievers, domains_in
+from isthmus.models import Model, ModelConfig, Retriever
+from isthmus.models.guarded import GuardedRetriever
+from isthmus.models.isolated import domains_in
+from isthmus.models.isolated_retrievers import DomainRetriever, IsolatedRetrievers
 from isthmus.progress import Reporter
 from isthmus.store import Run
 from isthmus.training import checkpoint
@@ -63,6 +66,7 @@ def rank_splits(
     metrics = {}
     own = kept.config["scope"] == "isolated"
     for split in splits:
+        kept.log(scoring=split)  # so that the next line tells what scoring costs, and only that
         found = Held(prepared, split, own=own).ranks(model)
         kept.save_ranks(split, found)
         metrics[split] = evaluate_ranks(found)
@@ -71,13 +75,17 @@ def rank_splits(
 
 def load_retriever(kept: Run) -> Retriever:
     """The model of a finished run, with its best weights."""
-    kind = _kind(kept.config["model"])
-    config, state = kind.Config.model_validate(kept.config["settings"]), kept.model_state()
+    kind, config = _configured(kept.config)
+    schema, state = kept.schema, kept.model_state()
     model: Retriever
     if kept.config["scope"] == "isolated":
-        model = IsolatedRetrievers(config, kept.schema, kind, domains_in(state))
+        model = IsolatedRetrievers(config, schema, kind, domains_in(state))
+    elif kept.config["scope"] == "guarded":
+        own, how = _configured(kept.config["guard"]["isolated"])
+        parts = {d: DomainRetriever(how, schema, own, d) for d in domains_in(state)}
+        model = GuardedRetriever(kind(config, schema), parts)
     else:
-        model = kind(config, kept.schema)
+        model = kind(config, schema)
     model.load_state_dict(state)
     return model.eval()
 
@@ -117,6 +125,12 @@ class Held:
     def ranks(self, model: Retriever) -> Ranks:
         """Where each event's item stands."""
         return ranks(model, self.rows, self.table, self.item_domains)
+
+
+def _configured(identity: Mapping[str, Any]) -> tuple[type[Retriever], ModelConfig]:
+    """The class of a run's model, and its settings."""
+    kind = _kind(identity["model"])
+    return kind, kind.Config.model_validate(identity["settings"])
 
 
 def _kind(name: str) -> type[Retriever]:

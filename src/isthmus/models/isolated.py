@@ -1,11 +1,17 @@
 """One model a domain, side by side in one: what joint models are measured against."""
 
+from collections.abc import Iterable, Mapping
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
 from isthmus.batch import Impressions
 from isthmus.models.base import ModelConfig, Ranker
 from isthmus.schema import Schema
+
+Vocabulary = Mapping[str, Tensor]
+"""The ids that a domain knows, by table: sorted, and without the unknown one (0)."""
 
 
 class Isolated(Ranker):
@@ -19,17 +25,33 @@ class Isolated(Ranker):
     paper = "https://arxiv.org/abs/2412.11905"
 
     def __init__(
-        self, config: ModelConfig, schema: Schema, kind: type[Ranker], rows: Impressions
+        self,
+        config: ModelConfig,
+        schema: Schema,
+        kind: type[Ranker],
+        known: Mapping[int, Vocabulary],
+        rate: float = 0.5,
     ) -> None:
+        """``known``: by domain that has a model, its vocabulary; ``rate``: of positives overall."""
         super().__init__(config, schema)
-        self.parts = nn.ModuleDict()
+        self.parts = nn.ModuleDict(
+            {str(d): DomainRanker(config, schema, kind, ids) for d, ids in known.items()}
+        )
+        self.register_buffer("prior", torch.logit(torch.tensor(rate), eps=1e-6))
+        self.prior: Tensor
+
+    @classmethod
+    def of_rows(
+        cls, config: ModelConfig, schema: Schema, kind: type[Ranker], rows: Impressions
+    ) -> Self:
+        """Untrained models of the domains that have training rows."""
+        rate = float(rows.label.mean()) if len(rows) else 0.5
+        known = {}
         for domain in range(1, schema.num_domains + 1):
             own = rows[(rows.domain == domain).nonzero().squeeze(1)]
             if len(own):
-                self.parts[str(domain)] = DomainRanker(config, schema, kind, own)
-        rate = rows.label.mean() if len(rows) else torch.tensor(0.5)
-        self.register_buffer("prior", torch.logit(rate, eps=1e-6))
-        self.prior: Tensor
+                known[domain] = vocabulary(schema, own)
+        return cls(config, schema, kind, known, rate)
 
     def forward(self, batch: Impressions) -> Tensor:
         logit_B = self.prior.expand(len(batch)).clone()
@@ -47,14 +69,12 @@ class DomainRanker(Ranker):
     paper = Isolated.paper
 
     def __init__(
-        self, config: ModelConfig, schema: Schema, kind: type[Ranker], rows: Impressions
+        self, config: ModelConfig, schema: Schema, kind: type[Ranker], ids: Vocabulary
     ) -> None:
         super().__init__(config, schema)
-        self.tables = [feature.table for feature in schema.features for _ in range(feature.length)]
+        self.tables = _tables(schema)
         for table in schema.tables:
-            columns = [c for c, owner in enumerate(self.tables) if owner == table]
-            met = torch.unique(rows.features[:, columns])
-            self.register_buffer(f"ids_{table}", met[met > 0])
+            self.register_buffer(f"ids_{table}", ids[table].clone())
         sizes = {table: len(self.get_buffer(f"ids_{table}")) + 1 for table in schema.tables}
         features = tuple(
             feature.model_copy(update={"size": sizes[feature.table]}) for feature in schema.features
@@ -77,3 +97,31 @@ class DomainRanker(Ranker):
             return torch.zeros_like(ids_B)
         place_B = torch.searchsorted(known, ids_B.contiguous()).clamp(max=len(known) - 1)
         return torch.where(known[place_B] == ids_B, place_B + 1, 0)
+
+
+def vocabulary(schema: Schema, rows: Impressions) -> dict[str, Tensor]:
+    """The ids that these rows have, by table."""
+    tables, known = _tables(schema), {}
+    for table in schema.tables:
+        columns = [c for c, owner in enumerate(tables) if owner == table]
+        met = torch.unique(rows.features[:, columns])
+        known[table] = met[met > 0]
+    return known
+
+
+def vocabularies(schema: Schema, state: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """By domain that has a model, its vocabulary, from a state dict with ``parts``."""
+    return {
+        d: {table: state[f"parts.{d}.ids_{table}"] for table in schema.tables}
+        for d in domains_in(state)
+    }
+
+
+def domains_in(state: Iterable[str]) -> list[int]:
+    """The domains that have a model of their own, from the names in a state dict with ``parts``."""
+    return sorted({int(name.split(".")[1]) for name in state if name.startswith("parts.")})
+
+
+def _tables(schema: Schema) -> list[str]:
+    """The table of each column of features."""
+    return [feature.table for feature in schema.features for _ in range(feature.length)]

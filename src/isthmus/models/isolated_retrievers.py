@@ -93,8 +93,3 @@ class DomainRetriever(Retriever):
         target_B = (rows.target - self.before).masked_fill(rows.target == 0, 0)
         domain_BL = (item_BL > 0).long()
         return Histories(item_BL, domain_BL, target_B, torch.ones_like(rows.domain))
-
-
-def domains_in(state: Iterable[str]) -> list[int]:
-    """The domains that have a model, from the names in a state dict."""
-    return sorted({int(name.split(".")[1]) for name in state if name.startswith("parts.")})

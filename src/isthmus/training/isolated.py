@@ -20,7 +20,7 @@ from isthmus.files import remove
 from isthmus.inference import probabilities
 from isthmus.models import ModelConfig, Ranker, get
 from isthmus.models.base import Model
-from isthmus.models.isolated import DomainRanker, Isolated
+from isthmus.models.isolated import DomainRanker, Isolated, vocabulary
 from isthmus.progress import Reporter, quiet
 from isthmus.schema import Schema
 from isthmus.training import checkpoint
@@ -59,7 +59,7 @@ def train_isolated(
     row-weighted mean of the validation AUCs.
     """
     schema, rows, valid = _rows(job.data, job.train.max_rows, job.seed)
-    model = Isolated(job.settings, schema, job.kind(), rows)
+    model = Isolated.of_rows(job.settings, schema, job.kind(), rows)
     domains = sorted(map(int, model.parts), key=lambda d: -int((rows.domain == d).sum()))
     sizes = {domain: int((rows.domain == domain).sum()) for domain in domains}
     for domain, best in trained_apart(job, _train_domain, sizes, workers, reporter):
@@ -109,10 +109,10 @@ def _train_domain(job: IsolatedJob, domain: int) -> int:
     schema, train, valid = _rows(job.data, job.train.max_rows, job.seed)
     rows, held = _of(train, domain), _of(valid, domain)
     torch.manual_seed(generator(job.seed, domain).initial_seed())
-    part = DomainRanker(job.settings, schema, job.kind(), rows)
+    part = DomainRanker(job.settings, schema, job.kind(), vocabulary(schema, rows))
     own, held = part.own(rows), part.own(held if len(held) else rows)
     feed = Feed(own, batch_size=job.train.batch_size, seed=job.seed, valid=held)
-    checkpoint.save(fit(part.ranker, feed, partial(_score, rows=held), job.train), place)
+    checkpoint.save(fit(part.ranker, feed, partial(domain_score, rows=held), job.train), place)
     return domain
 
 
@@ -137,7 +137,7 @@ def _of(rows: Impressions, domain: int) -> Impressions:
     return rows[(rows.domain == domain).nonzero().squeeze(1)]
 
 
-def _score(model: Model, rows: Impressions) -> float:
+def domain_score(model: Model, rows: Impressions) -> float:
     """Validation AUC; the negative log loss in a domain whose validation rows have one class."""
     assert isinstance(model, Ranker)
     auc = _auc(model, rows)
