@@ -57,6 +57,7 @@ class AESM2(PartsRanker):
       a scenario a layer. Experts are shared, so nothing else grows with the number of domains.
     """
 
+    reads_other_domains = True
     Config = AESM2Config
     config: AESM2Config
 

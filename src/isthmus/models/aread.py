@@ -170,6 +170,11 @@ class AREAD(Ranker):
             self.train(training)
         self.hierarchy.set_mask(found)
 
+    def choose_parts(self, feed: EpochFeed) -> None:
+        # Before the first search of all, gates and losses are those of whole hierarchies.
+        if self.hierarchy.mask and self.config.search.enabled and self.hierarchy.searched:
+            self.search(feed, feed.train[:0])
+
     def expert_masks(self) -> list[Tensor]:
         return self.hierarchy.mask
 

@@ -70,7 +70,16 @@ class Model(nn.Module):
 
 
 class Ranker(Model):
-    """Scores impressions: ``forward`` maps ``Impressions`` to logits [B]."""
+    """Scores impressions: ``forward`` maps ``Impressions`` to logits [B].
+
+    ``reads_other_domains``: whether a row's score depends on parts of domains other than its own;
+    then no domain can be added or changed without changing the scores of all.
+    """
+
+    reads_other_domains: ClassVar[bool] = False
+
+    def choose_parts(self, feed: "EpochFeed") -> None:
+        """Choose anew, on the feed's rows, what is searched and not learned, such as masks; nothing here."""
 
     def losses(self, batch: Impressions) -> Losses:
         return {"bce": F.binary_cross_entropy_with_logits(self(batch), batch.label)}

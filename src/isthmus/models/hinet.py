@@ -32,6 +32,8 @@ class HiNet(PartsRanker):
     * Experts have batch norm and dropout; those of a scenario normalise over all rows.
     """
 
+    reads_other_domains = True
+
     class Config(PartsConfig):
         sub_experts: PositiveInt = 4
         expert_hidden: Widths = (64, 32)

@@ -50,6 +50,8 @@ class M3oE(PartsRanker):
     rescales b; batch norm in the shared experts, for layer norm; no norm in the towers.
     """
 
+    reads_other_domains = True
+
     class Config(PartsConfig):
         star_hidden: PositiveInt = 128
         hidden: PositiveInt = 128

@@ -66,11 +66,13 @@ class SARNet(PartsRanker):
     def forward(self, batch: Impressions) -> Tensor:
         routing, part_B = self.routing(batch), self.part(batch)
         scale_BI, shift_BI = (nn.functional.embedding(part_B, t) for t in (self.scale, self.shift))
-        x_BI = routing.sort(torch.addcmul(shift_BI, self._row(batch), scale_BI))
-        expert_BEO = torch.cat(
-            [self.specific(x_BI, routing.sizes), self.shared(x_BI).transpose(0, 1)], dim=1
-        )
-        mixed_BO = routing.unsort(gated(self.gate(x_BI, routing.sizes), expert_BEO))
+        x_BI = torch.addcmul(shift_BI, self._row(batch), scale_BI)
+        sorted_BI = routing.sort(x_BI)
+        # What all share is done in the batch's order: last bits depend on where a row lies.
+        own_BEO = routing.unsort(self.specific(sorted_BI, routing.sizes))
+        expert_BEO = torch.cat([own_BEO, self.shared(x_BI).transpose(0, 1)], dim=1)
+        gate_BE = routing.unsort(self.gate(sorted_BI, routing.sizes))
+        mixed_BO = gated(gate_BE, expert_BEO)
         logit_B: Tensor = self.out(self.tower(mixed_BO)).squeeze(1)
         return logit_B
 

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from isthmus.nn import masks
 from isthmus.nn.experts import Experts
 
+FEW = 32
+"""Domain ids up to which products over domains have one and the same size."""
+
 
 class ExpertHierarchy(nn.Module):
     """Levels of experts; each reads a gated mixture of the experts below that its mask keeps.
@@ -74,7 +77,7 @@ class ExpertHierarchy(nn.Module):
         input_DX = torch.cat([domain_DK, self.groups(self.active()[0])], dim=1)
         return [
             masked_gates(
-                torch.einsum("dx,xst->dst", input_DX, weight) + bias,
+                _by_row(input_DX, weight.flatten(1)).unflatten(1, weight.shape[1:]) + bias,
                 mask if masked else torch.ones_like(mask),
             )
             for weight, bias, mask in zip(self.gate_weight, self.gate_bias, self.mask, strict=True)
@@ -83,7 +86,7 @@ class ExpertHierarchy(nn.Module):
     def groups(self, active_DS: Tensor) -> Tensor:
         """Mean embedding of the first-level experts in use (zero before the first search): [D, K]."""
         use_DS = active_DS.to(self.group.dtype) * self.searched
-        return use_DS @ self.group / use_DS.sum(-1, keepdim=True).clamp(min=1)
+        return _by_row(use_DS, self.group) / use_DS.sum(-1, keepdim=True).clamp(min=1)
 
     def folded(self) -> list[list[tuple[Tensor, Tensor]]]:
         """Weight and bias of every layer of every level, running normalisation multiplied in."""
@@ -99,6 +102,16 @@ class ExpertHierarchy(nn.Module):
             mixed_BTO = torch.bmm(gate_BTS, h_SBO.transpose(0, 1))
             h_SBO = experts(mixed_BTO.transpose(0, 1), active_TB)
         return h_SBO
+
+
+def _by_row(x_DX: Tensor, weight_XY: Tensor) -> Tensor:
+    """The product, of which no row's bits depend on how many rows there are.
+
+    Products of a few rows take other kernels, and a domain more would change the others' gates in
+    the last place.
+    """
+    rows = len(x_DX)
+    return (torch.nn.functional.pad(x_DX, (0, 0, 0, max(0, FEW - rows))) @ weight_XY)[:rows]
 
 
 def masked_gates(logit: Tensor, mask: Tensor) -> Tensor:

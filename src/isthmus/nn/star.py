@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from isthmus.nn.towers import is_aligned
+
 MOMENTUM, EPS = 0.1, 1e-5  # of batch normalisation, as in torch
 
 
@@ -29,10 +31,15 @@ class _StarProduct(torch.autograd.Function):
         out_BO = x_BI.new_empty(len(x_BI), shared_IO.shape[1])
         weight_IO = torch.empty_like(shared_IO)
         slices = zip(sizes, own_PIO.unbind(), x_BI.split(sizes), out_BO.split(sizes), strict=True)
+        aligned = is_aligned(*shared_IO.shape)
         for size, own_IO, x, out in slices:
-            if size:
-                torch.mul(shared_IO, own_IO, out=weight_IO)
+            if not size:
+                continue
+            torch.mul(shared_IO, own_IO, out=weight_IO)
+            if aligned:
                 torch.mm(x, weight_IO, out=out)
+            else:
+                out.copy_(x.clone() @ weight_IO)
         return out_BO
 
     @staticmethod
