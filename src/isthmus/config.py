@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, Validat
 
 from isthmus import clustering, models, reference
 from isthmus.errors import ConfigError
+from isthmus.grid import TuneConfig
 from isthmus.models import ModelConfig
 from isthmus.models.mamdr import MamdrConfig, refuse
 from isthmus.reference.trees import TreesConfig
@@ -44,12 +45,15 @@ class ShareConfig(Frozen):
     """What the sharing report trains beside the run: isolated models, and one that is domain-blind.
 
     Beside a retriever, unless they are given: isolated SASRec, and item-kNN over all domains, a floor.
+    ``tune`` searches the settings of training for the joint model and for these, each with as many
+    trials, on validation rows alone; without it, each is trained as it is written.
     """
 
     isolated: Rival = Rival()
     shared: Rival | None = Rival(settings={"domain_blind": True})
     seeds: Seeds = (0,)
     workers: PositiveInt = 2
+    tune: TuneConfig | None = None
 
 
 class RunConfig(Frozen):
@@ -57,6 +61,7 @@ class RunConfig(Frozen):
 
     ``scope = "isolated"`` trains one model of this kind for each domain, on its rows alone;
     ``scope = "mamdr"`` trains it in rounds of negotiation, with the settings of the table ``mamdr``.
+    ``without`` names domains that are left out of training and of all that is measured.
     """
 
     data: str
@@ -65,6 +70,7 @@ class RunConfig(Frozen):
     settings: dict[str, Any] = {}
     train: TrainConfig = TrainConfig()
     seed: NonNegativeInt = 0
+    without: tuple[str, ...] = ()
     name: str | None = None
     share: ShareConfig = ShareConfig()
     mamdr: MamdrConfig = MamdrConfig()
@@ -104,7 +110,11 @@ class RunConfig(Frozen):
             train = {key: train[key] for key in ("metric", "max_rows") if key in train}
         kind = self.reference_settings() if self.is_reference else self.model_settings()
         settings = kind.model_dump(mode="json")
-        own = {"mamdr": self.mamdr.model_dump(mode="json")} if self.scope == "mamdr" else {}
+        own: dict[str, Any] = {}
+        if self.scope == "mamdr":
+            own["mamdr"] = self.mamdr.model_dump(mode="json")
+        if self.without:
+            own["without"] = sorted(set(self.without))
         return {
             "model": self.model,
             "scope": self.scope,
@@ -136,6 +146,7 @@ class RunConfig(Frozen):
                 "settings": rival.settings,
                 "train": train,
                 "seed": self.seed,
+                "without": self.without,
                 "share": self.share.model_dump(),
             },
             "share",
@@ -186,6 +197,11 @@ def checked(values: Mapping[str, Any], where: str) -> RunConfig:
         refuse(models.get(run.model))
     elif run.mamdr != MamdrConfig():
         raise ConfigError(f"{where}: the table 'mamdr' has no effect under scope {run.scope!r}")
+    if run.without and run.scope == "isolated":
+        raise ConfigError(
+            f"{where}: 'without' leaves domains out of a joint model; under scope 'isolated' no "
+            "domain learns from another, so there is nothing to leave out"
+        )
     return run
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from isthmus.training.isolated import train_isolated
 from isthmus.training.state import TrainingState
 
 SCORED = ("valid", "test")
+OnEpoch = Callable[[TrainingState], None]
 
 
 def run(
@@ -39,6 +41,7 @@ def run(
     store: Store,
     *,
     splits: Sequence[str] = SCORED,
+    on_epoch: OnEpoch = lambda _: None,
     reporter: Reporter = quiet,
 ) -> Run:
     """Train what ``config`` says, score validation and test rows, and keep everything in ``store``.
@@ -49,8 +52,12 @@ def run(
 
     A run that is there already is returned as it is; one that was interrupted goes on from its last
     epoch, and ends bit-identical to one that was not.
+
+    ``on_epoch`` sees the state after each epoch of a joint run that is trained now: a state that
+    it may read, and must not change.
     """
     prepared = Prepared.open(Path(config.data))
+    prepared = prepared.without(config.without) if config.without else prepared
     identity = config.identity()
     name = config.name or default_name(config, prepared)
     data = DataRef(name=prepared.manifest.name, digest=prepared.digest)
@@ -62,14 +69,16 @@ def run(
         if kept.finished:  # by another process, while this one waited
             return kept
         if _is_retriever(config):
-            retriever, state = _train_retriever(config, prepared, kept, reporter)
+            retriever, state = _train_retriever(config, prepared, kept, on_epoch, reporter)
             kept.finish(state, rank_splits(retriever, prepared, kept, splits))
             return kept
-        train = _train_isolated if config.scope == "isolated" else _train_joint
+        joint = partial(_train_joint, on_epoch=on_epoch)
+        train = _train_isolated if config.scope == "isolated" else joint
         train = _train_reference if config.is_reference else train
         model, state = train(config, prepared, kept, reporter)
         metrics = {}
         for split in splits:
+            kept.log(scoring=split)  # so that the next line tells what scoring costs, and only that
             predictions = predict(model, prepared, split)
             kept.save_predictions(split, predictions)
             metrics[split] = evaluate(predictions, sizes=train_rows(prepared))
@@ -78,11 +87,11 @@ def run(
 
 
 def _train_retriever(
-    config: RunConfig, prepared: Prepared, kept: Run, reporter: Reporter
+    config: RunConfig, prepared: Prepared, kept: Run, on_epoch: OnEpoch, reporter: Reporter
 ) -> tuple[Retriever, TrainingState]:
     if config.scope == "isolated":
         return train_isolated_retrievers(config, prepared, kept, reporter)
-    on_epoch = _epoch_log(config, kept, reporter)
+    on_epoch = _epoch_log(config, kept, on_epoch, reporter)
     return train_retriever(config, prepared, kept, on_epoch, reporter)
 
 
@@ -168,7 +177,7 @@ def _whole(identity: Mapping[str, Any], schema: Schema) -> Ranker:
 
 
 def _train_joint(
-    config: RunConfig, prepared: Prepared, kept: Run, reporter: Reporter
+    config: RunConfig, prepared: Prepared, kept: Run, reporter: Reporter, *, on_epoch: OnEpoch
 ) -> tuple[Ranker, TrainingState]:
     torch.manual_seed(config.seed)
     model = _whole(config.identity(), prepared.schema)
@@ -189,13 +198,13 @@ def _train_joint(
         predictions = Predictions(**columns, score=scores, domains=prepared.schema.domains)
         return metric_of(evaluate(predictions), train.metric)
 
-    on_epoch = _epoch_log(config, kept, reporter)
+    on_epoch = _epoch_log(config, kept, on_epoch, reporter)
     state = checkpoint.latest(kept.checkpoints, reporter=reporter)
     state = fit(model, feed, score, train, state=state, on_epoch=on_epoch, reporter=reporter)
     return model, state
 
 
-def _epoch_log(config: RunConfig, kept: Run, reporter: Reporter) -> Callable[[TrainingState], None]:
+def _epoch_log(config: RunConfig, kept: Run, then: OnEpoch, reporter: Reporter) -> OnEpoch:
     """What is done at the end of each epoch: a checkpoint, a line of the log, a word to the user."""
     started, metric = time.perf_counter(), config.train.metric
 
@@ -210,6 +219,7 @@ def _epoch_log(config: RunConfig, kept: Run, reporter: Reporter) -> Callable[[Tr
         reporter.note(
             f"{config.model} epoch {state.epochs}: {metric} {state.scores[-1]:.4f}  {said}"
         )
+        then(state)
 
     return on_epoch
 

@@ -15,7 +15,7 @@ def update(
     *,
     clip: float | None = None,
 ) -> None:
-    """Minimise the sum of ``losses`` by one step: the only place where gradients are taken.
+    """Minimise the sum of ``losses`` by one step: the only place where training takes gradients.
 
     Raises:
         TrainingError: a loss is not finite; it names the terms.
@@ -37,6 +37,22 @@ def update(
         ]
         nn.utils.clip_grad_norm_(dense, clip)
     optimizer.step()
+
+
+def gradients(
+    parameters: Mapping[str, nn.Parameter], losses: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Gradient of the sum of ``losses`` by each parameter that it depends on; none is moved.
+
+    Gradients of embedding tables are coalesced sparse tensors of rows, as in training.
+    """
+    total = torch.stack(list(losses.values())).sum()
+    found = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
+    return {
+        name: gradient.coalesce() if gradient.is_sparse else gradient
+        for name, gradient in zip(parameters, found, strict=True)
+        if gradient is not None
+    }
 
 
 class RowAdam(torch.optim.Optimizer):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -89,10 +90,32 @@ class Prepared:
         digest: SHA-256 of the manifest, which names the SHA-256 of all else.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, digest: str) -> None:
+    def __init__(
+        self, path: Path, manifest: Manifest, digest: str, left_out: tuple[int, ...] = ()
+    ) -> None:
         self.path = path
         self.manifest = manifest
         self.digest = digest
+        self._left_out = left_out  # ids of domains that are as though there were no rows of them
+
+    def without(self, domains: Iterable[str]) -> Self:
+        """The same data as though it held nothing of these domains: in no split a row of theirs.
+
+        Ids stay what they are. Of events their items are unknown: they train nothing, stand in no
+        history, and are misses where they are to be ranked.
+
+        Raises:
+            DataError: there is no such domain.
+        """
+        places = {name: number for number, name in enumerate(self.schema.domains, 1)}
+        strange = sorted(set(domains) - set(places))
+        if strange:
+            raise DataError(
+                f"without: no domain {strange[0]!r} in {self.path}; there are "
+                f"{', '.join(map(repr, self.schema.domains[:5]))} and so on"
+            )
+        left_out = tuple(sorted(places[name] for name in set(domains)))
+        return type(self)(self.path, self.manifest, self.digest, left_out)
 
     @classmethod
     def open(cls, path: Path | str, *, verify: bool = True) -> Self:
@@ -137,7 +160,8 @@ class Prepared:
             )
         table = pq.read_table(self.path / EVENTS)
         names = ("row", "time", "user", "domain", "item", "split")
-        return Sequences(*(table[name].to_numpy().astype(np.int64) for name in names))
+        found = Sequences(*(table[name].to_numpy().astype(np.int64) for name in names))
+        return found.without(self._left_out) if self._left_out else found
 
     def windows(
         self,
@@ -241,7 +265,12 @@ class Prepared:
     def _read(self, split: str, columns: list[str]) -> pa.Table:
         self._code(split)
         _ = self._config  # refuses events
-        return pq.read_table(self.path / f"{split}.parquet", columns=columns)
+        rows = pq.read_table(self.path / f"{split}.parquet", columns=columns)
+        if not self._left_out:
+            return rows
+        return rows.filter(
+            pc.invert(pc.is_in(rows["domain"], pa.array(self._left_out, pa.int32())))
+        )
 
     @staticmethod
     def _code(split: str) -> int:

@@ -4,6 +4,7 @@ A user's known events lie one after another, so the history before a target is a
 ``length`` events that ends where the target stands: nothing is stored twice.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -121,6 +122,10 @@ class Sequences:
         order = np.argsort(pair, kind="stable")
         moved = {field.name: getattr(self, field.name)[order] for field in fields(self)}
         return Sequences(**{**moved, "user": pair[order]})
+
+    def without(self, domains: Sequence[int]) -> "Sequences":
+        """As though the items of these domains were unknown: no history holds them, none is learnt."""
+        return replace(self, item=np.where(np.isin(self.domain, domains), 0, self.item))
 
     def repeated(self, places: Ints) -> NDArray[np.bool_]:
         """Whether each event's item occurs among its user's earlier events."""
