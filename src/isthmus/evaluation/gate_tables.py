@@ -175,7 +175,17 @@ class RankTable:
         if isinstance(found, str):
             return Measured(*known, reason=found)
         users = self.paired.user[rows] if self.rules.cluster == "user" else np.flatnonzero(rows)
-        return Measured(*known, replace(found, units=effective(users)))
+        estimate = replace(found, units=effective(users))
+        return Measured(*known, estimate, loss=_jump(self.paired.second[:, rows]))
+
+
+def _jump(values: Floats) -> float:
+    """What a row loses whose item is found no more: sum of squares / sum of the incumbent's values.
+
+    As rare losses of sizes v add it up, mean and variance are those of losses of this one size.
+    """
+    total = float(values.sum())
+    return float((values**2).sum()) / total if total > 0 else 1.0
 
 
 def effective(cluster: npt.NDArray[np.int64]) -> int:

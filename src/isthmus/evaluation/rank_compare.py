@@ -133,13 +133,14 @@ def arm_intervals(
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """Differences by seed and row, [S, N], and what is known of the N rows."""
+    """Differences by seed and row, [S, N], the second model's values, and what the N rows are."""
 
     names: tuple[str, ...]
     domain: Ints
     user: Ints
     cold: Mask
     either: Mask
+    second: Floats
     difference: Floats
 
     @classmethod
@@ -159,6 +160,7 @@ class Paired:
             user=first.user,
             cold=first.cold,
             either=np.array([*values[0], *values[1]]).max(axis=0) > 0,
+            second=values[1],
             difference=values[0] - values[1],
         )
 
