@@ -8,6 +8,9 @@ import pytest
 
 from isthmus.errors import DataError, MismatchError
 from isthmus.evaluation import Rules, SharingTable, Verdict, compare, evaluate, sharing
+from isthmus.evaluation.advice import advise
+from isthmus.evaluation.calibration import calibration_shifts
+from isthmus.evaluation.panel import Panel
 from tests.evaluation.test_compare import planted
 
 TRAINED = {"gains": 900, "hurt": 800, "same": 700, "small": 5}
@@ -118,3 +121,17 @@ def test_the_page_of_verdicts_names_every_verdict_and_default():
     rules = Rules()
     assert f"`alpha` {rules.alpha}, `resolution` {rules.resolution} (of AUC)" in page
     assert f"`min_class` {rules.min_class}." in page
+
+
+def test_each_domain_has_its_calibration_and_what_to_do(arms, shared_table):
+    shifts = calibration_shifts(Panel.of(arms[0][0]), arms[0], arms[1], Rules())
+    for row in shared_table.rows:
+        assert row.calibration == shifts[row.domain]
+        assert row.advice == advise(row, Rules())
+    assert {row.domain: row.advice.action.value for row in shared_table.rows if row.advice} == {
+        "gains": "serve jointly", "same": "serve jointly", "hurt": "serve its own",
+        "small": "collect more rows", "empty": "collect more rows",
+        "no positives": "collect more rows",
+    }  # fmt: skip
+    fine = sharing(arms[0], arms[1], train_rows={}, rules=Rules(resolution=0.001, min_class=7))
+    assert (fine.resolution, fine.min_class) == (0.001, 7)

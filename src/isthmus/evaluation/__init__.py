@@ -18,6 +18,9 @@ from isthmus.evaluation.rules import Rules
 from isthmus.evaluation.sharing import sharing
 from isthmus.evaluation.types import (
     UNKNOWN,
+    Action,
+    Advice,
+    CalibrationShift,
     Comparison,
     Difference,
     DomainComparison,
@@ -26,11 +29,15 @@ from isthmus.evaluation.types import (
     Interval,
     Metrics,
     SharingTable,
+    Shift,
     Verdict,
 )
 
 __all__ = [
     "UNKNOWN",
+    "Action",
+    "Advice",
+    "CalibrationShift",
     "Comparison",
     "Difference",
     "DomainComparison",
@@ -45,6 +52,7 @@ __all__ = [
     "Ranks",
     "Rules",
     "SharingTable",
+    "Shift",
     "Verdict",
     "compare",
     "compare_means",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from isthmus.errors import DataError, MismatchError
+from isthmus.evaluation.advice import advise
 from isthmus.evaluation.rank_compare import RULES, arm_intervals, compare_ranks
 from isthmus.evaluation.ranks import Ranks
 from isthmus.evaluation.rules import Rules
@@ -51,6 +52,7 @@ def share_ranks(
         )
         for row in compared.rows
     ]
+    rows = [row.model_copy(update={"advice": advise(row, rules, metric)}) for row in rows]
     rows.sort(key=lambda row: -row.gain.value if row.gain else 2.0)
     said = compared.protocol.replace(
         "of A minus that of B", f"of {called['joint']} minus that of {called['isolated']}", 1
@@ -65,4 +67,6 @@ def share_ranks(
         overall=compared.overall,
         overall_p_value=compared.overall_p_value,
         metric=metric,
+        resolution=rules.resolution,
+        min_class=rules.min_class,
     )

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from isthmus.errors import DataError, MismatchError
+from isthmus.evaluation.advice import advise
+from isthmus.evaluation.calibration import calibration_shifts
 from isthmus.evaluation.compare import compare_arms
 from isthmus.evaluation.panel import Arm, Panel
 from isthmus.evaluation.predictions import Predictions
@@ -28,7 +30,8 @@ def sharing(
     One entry a seed each, on the same rows; ``shared`` (one model that does not know the domain)
     is shown for comparison and not tested. ``train_rows`` are training rows by domain name (a
     domain left out had none); ``names`` maps "joint", "isolated" and "shared" to the models'
-    names. Rows are sorted by gain, largest first, those without one last.
+    names. Rows are sorted by gain, largest first, those without one last; each has the shift of
+    its calibration, and what to do with it.
 
     Raises as ``compare`` does, and ``MismatchError`` for ``train_rows`` of unknown domains.
     """
@@ -43,12 +46,20 @@ def sharing(
     if shared:
         arms["shared"] = Arm.of(panel, shared)
     compared = compare_arms(panel, arms["joint"], arms["isolated"], rules)
+    shifts = calibration_shifts(panel, joint, isolated, rules)
     rows = []
     for d, found in zip(panel.shown(), compared.rows, strict=True):
         values = {name: _interval(panel, arm, d) for name, arm in arms.items()}
         known = found.model_dump(exclude={"difference"})
         trained = train_rows.get(found.domain, 0)
-        rows.append(DomainSharing(**known, **values, gain=found.difference, train_rows=trained))
+        row = DomainSharing(
+            **known,
+            **values,
+            gain=found.difference,
+            train_rows=trained,
+            calibration=shifts[found.domain],
+        )
+        rows.append(row.model_copy(update={"advice": advise(row, rules)}))
     rows.sort(key=lambda row: -row.gain.value if row.gain else 2.0)
     called = {name: (names or {}).get(name, name) for name in arms}
     tested = sum(row.p_value is not None for row in compared.rows)
@@ -62,6 +73,8 @@ def sharing(
         protocol=protocol(panel, rules, compared.seeds, tested, models),
         overall=compared.overall,
         overall_p_value=compared.overall_p_value,
+        resolution=rules.resolution,
+        min_class=rules.min_class,
     )
 
 

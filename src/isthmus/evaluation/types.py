@@ -127,8 +127,63 @@ class Difference(Frozen):
     p_value: float
 
 
+class Shift(StrEnum):
+    """What joint training did to the level of a domain's scores, against its own model's."""
+
+    nearer = "nearer"
+    """Moved by more than chance, and the own model's promise was proven wrong, by more."""
+    none = "no shift"
+    """No shift by more than chance."""
+    moved = "moved"
+    """Moved by more than chance; too few labels to tell which model promises what comes true."""
+    farther = "farther"
+    """Moved by more than chance, and the joint model's promise is proven wrong, by more."""
+    not_measurable = "not measurable"
+    """Not tested: too few rows of a label, or one user alone."""
+
+
+class CalibrationShift(Frozen):
+    """Calibration of a domain: mean score over mean label of ``joint`` and of ``isolated``.
+
+    ``shift`` is the first by the second: 1.2 is a promise of a fifth more. ``p_adjusted`` is Holm's
+    over the domains that were tested.
+    """
+
+    joint: Interval | None = None
+    isolated: Interval | None = None
+    shift: Interval | None = None
+    p_value: float | None = None
+    p_adjusted: float | None = None
+    verdict: Shift
+    reason: str = ""
+
+
+class Action(StrEnum):
+    """What to do with a domain; docs/verdicts.md has the rules."""
+
+    jointly = "serve jointly"
+    own = "serve its own"
+    pool = "pool more"
+    collect = "collect more rows"
+
+
+class Advice(Frozen):
+    """What to do with a domain, and why in a sentence.
+
+    ``rows``: where rows are to be collected, about so many test rows would do (``None``: no count
+    can be told from what is there).
+    """
+
+    action: Action
+    reason: str
+    rows: int | None = None
+
+
 class DomainSharing(Frozen):
-    """One domain of the sharing table; ``gain`` is AUC of joint minus AUC of isolated."""
+    """One domain of the sharing table; ``gain`` is AUC of joint minus AUC of isolated.
+
+    ``calibration`` is there where scores are probabilities; ``advice`` is what to do with it.
+    """
 
     domain: str
     train_rows: int
@@ -143,6 +198,8 @@ class DomainSharing(Frozen):
     detectable: float | None = None
     verdict: Verdict
     reason: str = ""
+    calibration: CalibrationShift | None = None
+    advice: Advice | None = None
 
 
 class SharingTable(Frozen):
@@ -151,7 +208,7 @@ class SharingTable(Frozen):
     ``names`` maps "joint", "shared" and "isolated" to the models' names. ``overall`` is the
     difference of DomainAUC, joint minus isolated. ``protocol`` says in words how it was measured.
     Of retrievers all figures are of another ``metric``, and ``overall`` the difference over all rows
-    of known domains.
+    of known domains. ``resolution`` and ``min_class`` are those of the rules.
     """
 
     names: dict[str, str]
@@ -163,6 +220,8 @@ class SharingTable(Frozen):
     overall: Interval | None = None
     overall_p_value: float | None = None
     metric: str = "AUC"
+    resolution: float = 0.05
+    min_class: int = 10
 
     @property
     def title(self) -> str:
