@@ -12,7 +12,7 @@ from isthmus.report.picture import Picture
 from isthmus.report.study import DEFAULT, Study, mask_table, study_table
 
 HERE = Path(__file__).parent
-NAMES = ("ablation", "levels", "first_experts", "search_rate", "augmentation", "planted")
+NAMES = ("ablation", "levels", "first_experts", "search_rate", "augmentation", "planted", "syncrec")
 MASKS = ("study_masks", "study_masks_own_heads")
 FOLDER = "studies"
 """Of the pictures, under docs/pictures."""
