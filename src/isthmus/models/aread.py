@@ -94,8 +94,7 @@ class AREAD(Ranker):
     def first_inputs(self, batch: Impressions) -> tuple[Tensor, Tensor]:
         """Inputs of the first level [S, B, O], and what bypasses the hierarchy [B, T] (or [B, 1])."""
         row_BI = self.embed(batch)
-        gate_BSE = self.bottom_gate(row_BI).unflatten(1, (-1, self.config.bottom_experts))
-        inputs_BSO = gate_BSE.softmax(2) @ self.bottom(row_BI).transpose(0, 1)
+        inputs_BSO = self._bottom_shares(row_BI) @ self.bottom(row_BI).transpose(0, 1)
         bypass_BT = self.bias.expand(len(batch), 1)
         if self.cross is not None and self.cross_head is not None:
             bypass_BT = bypass_BT + self.cross_head(self.cross(row_BI))
@@ -177,6 +176,24 @@ class AREAD(Ranker):
 
     def expert_masks(self) -> list[Tensor]:
         return self.hierarchy.mask
+
+    def gate_shares(self, batch: Impressions) -> dict[str, Tensor]:
+        """Of the bottom experts, and of each level below another: means over the experts that read."""
+        assert self.embed.domain is not None
+        first_DS, *above = (level.to(self.bias.dtype) for level in self.hierarchy.active())
+        reads_BS = (first_DS / first_DS.sum(1, keepdim=True))[batch.domain]
+        shares_BSE = self._bottom_shares(self.embed(batch))
+        taken = {"bottom": (reads_BS[:, None] @ shares_BSE).squeeze(1)}
+        gates = self.hierarchy.gates(self.embed.domain.weight)
+        for number, (gate_DST, active_DT) in enumerate(zip(gates, above, strict=True), 1):
+            shares_DS = gate_DST.sum(2) / active_DT.sum(1, keepdim=True)
+            taken[f"level {number}"] = shares_DS[batch.domain]
+        return taken
+
+    def _bottom_shares(self, row_BI: Tensor) -> Tensor:
+        """What each first-level expert takes of the bottom experts: [B, S, E]."""
+        gate_BSE = self.bottom_gate(row_BI).unflatten(1, (-1, self.config.bottom_experts))
+        return gate_BSE.softmax(2)
 
     def mask_overlap(self) -> Tensor:
         """Shared edges over all edges of two known domains, for all pairs: [D - 1, D - 1]."""

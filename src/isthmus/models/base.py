@@ -64,6 +64,10 @@ class Model(nn.Module):
         """
         return {}
 
+    def gate_shares(self, batch: Any) -> dict[str, Tensor]:
+        """What each row takes of each expert, by the gate's name: [B, E], rows sum to 1; none here."""
+        return {}
+
     def steps(self, feed: "EpochFeed") -> int:
         """How many steps ``epoch`` takes: what a progress bar counts."""
         return feed.num_batches

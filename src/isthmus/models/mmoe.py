@@ -6,7 +6,7 @@ from torch import Tensor
 from isthmus.batch import Impressions
 from isthmus.models.base import Widths, register
 from isthmus.models.parts import PartsConfig, PartsRanker
-from isthmus.nn import DomainLinear, DomainTowers, Experts, RowEmbedding, gated
+from isthmus.nn import DomainLinear, DomainTowers, Experts, Routing, RowEmbedding, gated
 from isthmus.schema import Schema
 
 
@@ -37,7 +37,13 @@ class MMoE(PartsRanker):
         # B rows, I input width, E experts, O expert width
         x_BI = self.embed(batch)
         routing = self.routing(batch)
-        gate_BE = routing.unsort(self.gate(routing.sort(x_BI), routing.sizes))
-        mixed_BO = gated(gate_BE, self.experts(x_BI).transpose(0, 1))
+        mixed_BO = gated(self._gate(x_BI, routing), self.experts(x_BI).transpose(0, 1))
         logit_B: Tensor = self.tower(mixed_BO, routing)
         return logit_B
+
+    def gate_shares(self, batch: Impressions) -> dict[str, Tensor]:
+        return {"experts": self._gate(self.embed(batch), self.routing(batch)).softmax(1)}
+
+    def _gate(self, x_BI: Tensor, routing: Routing) -> Tensor:
+        """Logits of the row's own part: [B, E]."""
+        return routing.unsort(self.gate(routing.sort(x_BI), routing.sizes))

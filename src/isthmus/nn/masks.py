@@ -108,6 +108,14 @@ def _first(order: Tensor, number: Tensor) -> Tensor:
     return rank < number[..., None]
 
 
+def changed(before: Sequence[Tensor], after: Sequence[Tensor]) -> Tensor:
+    """Share of the edges of either mask that the other lacks (Jaccard distance): [...]."""
+    pairs = [(b.flatten(-2), a.flatten(-2)) for b, a in zip(before, after, strict=True)]
+    lost = torch.stack([(b ^ a).sum(-1) for b, a in pairs]).sum(0)
+    either = torch.stack([(b | a).sum(-1) for b, a in pairs]).sum(0)
+    return lost / either.clamp(min=1)
+
+
 def overlap(mask: Sequence[Tensor]) -> Tensor:
     """Shared edges over all edges of two domains (Jaccard), for all pairs: [D, D]."""
     flat_DX = torch.cat([level.flatten(-2) for level in mask], dim=-1).double()

@@ -1,6 +1,6 @@
 """The training loop: epochs, validation, early stop, best weights. It knows no model by name."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from isthmus.batch import Impressions
 from isthmus.data.feed import EpochFeed, Feed, generator
 from isthmus.errors import TrainingError
-from isthmus.models.base import Losses, Model
-from isthmus.nn import EmbeddingTable
+from isthmus.models.base import Losses, Model, Told
+from isthmus.nn import EmbeddingTable, masks
 from isthmus.optim import Optimizers, RowAdam, update
 from isthmus.progress import Reporter, quiet
 from isthmus.schema import Frozen
@@ -21,6 +21,8 @@ DROPOUT = (
     1  # the purpose of a generator: what a model draws in an epoch, apart from the feed's order
 )
 
+
+CHURN = "share of mask edges changed in the epoch"
 
 OfScores = Literal["domain_auc", "macro_auc", "auc", "worst_domain"]
 OfItems = Literal["ndcg@10", "macro_ndcg@10", "hr@10", "mrr"]
@@ -80,13 +82,14 @@ def fit(
         epoch = feed.epoch(number)
         torch.manual_seed(generator(feed.seed, number, DROPOUT).initial_seed())
         model.train()
+        masks_before = [level.clone() for level in model.expert_masks()]
         with reporter.task(f"epoch {number + 1}", model.steps(epoch)) as advance:
             losses = _train(model, epoch, optimizer, config, advance)
         model.eval()
         with torch.inference_mode():
             state.scores.append(score(model))
         state.losses.append(losses)
-        state.told = model.told()
+        state.told = {**model.told(), **_churn(model, masks_before)}
         state.model = _copied(model.state_dict())
         state.optimizer = _copied(optimizer.state_dict())
         if state.best_epoch == number:
@@ -95,6 +98,15 @@ def fit(
     model.load_state_dict(state.best)
     model.eval()
     return state
+
+
+def _churn(model: Model, before: Sequence[Tensor]) -> Told:
+    """How much an epoch changed the masks, for the log and the report; nothing without masks."""
+    if not before:
+        return {}
+    changed_D = masks.changed(before, model.expert_masks()).tolist()
+    domains = enumerate(model.schema.domains, 1)
+    return {CHURN: {name: round(changed_D[d], 6) for d, name in domains}}
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizers:
