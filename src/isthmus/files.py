@@ -313,23 +313,25 @@ def read_sealed(path: Path | str, mend: str) -> dict[str, Any]:
 
 
 @contextmanager
-def locked(directory: Path | str) -> Iterator[None]:
+def locked(directory: Path | str, file: str | None = None) -> Iterator[None]:
     """Be the only writer of ``directory``; LockedError, saying who it is, where another one is.
 
-    The kernel holds the lock (``flock``) and frees it when its process ends, however that ends, so
-    a lock file that is left behind means nothing. It is never deleted: a third process could hold
-    the deleted file's lock while a fourth locks a new one.
+    With ``file``, of that file in it alone. The kernel holds the lock (``flock``) and frees it when
+    its process ends, however that ends, so a lock file that is left behind means nothing. It is
+    never deleted: a third process could hold the deleted file's lock while a fourth locks a new one.
     """
     directory = Path(directory)
-    with explained(directory / LOCK):
+    lock = directory / (f".{file}{LOCK}" if file else LOCK)
+    with explained(lock):
         make_directory(directory)
-        descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LockedError(_held_by(directory, os.pread(descriptor, 4096, 0))) from None
-        with explained(directory / LOCK):
+            held = _held_by(directory / (file or ""), os.pread(descriptor, 4096, 0))
+            raise LockedError(held) from None
+        with explained(lock):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, canonical(_me()) + b"\n", 0)
         yield
@@ -342,13 +344,13 @@ def _me() -> dict[str, object]:
     return {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
 
 
-def _held_by(directory: Path, note: bytes) -> str:
+def _held_by(path: Path, note: bytes) -> str:
     try:
         owner = json.loads(note)
         who = f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
     except (ValueError, KeyError, TypeError):  # it has the lock, and has not said so yet
         who = "another process"
     return (
-        f"{directory} is being written to by {who}; expected to be its only writer. "
-        "Wait until that process ends (or end it), or use another directory."
+        f"{path} is being written to by {who}; expected to be its only writer. "
+        "Wait until that process ends (or end it), or use another one."
     )
