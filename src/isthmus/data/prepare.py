@@ -110,23 +110,28 @@ def _note_rejected(raw: Interactions, reporter: Reporter) -> None:
         reporter.note(f"  {reason}: {rows:,} rows{where}")
 
 
-def _split(engine: Engine, raw: Interactions, config: PrepareConfig) -> _Rows:
-    """Name the key columns and give each row its split.
-
-    Raises:
-        DataError: no training rows, or the split cannot be made.
-    """
+def with_keys(raw: Interactions, config: PrepareConfig) -> Table:
+    """The rows with ``user, item, domain, label`` and ``time`` (0 where there is none) beside them."""
     names, columns = raw.layout, config.columns
     time = ibis.literal(0, "int64")
     if columns.time is not None:
         time = raw.table[names.name(columns.time, "time")]
-    rows = raw.table.mutate(
+    return raw.table.mutate(
         user=raw.table[names.name(columns.user, "key")],
         item=raw.table[names.name(columns.item, "key")],
         domain=raw.table[names.name(columns.domain, "key")],
         label=raw.table[names.name(columns.label, "label")],
         time=time,
     )
+
+
+def _split(engine: Engine, raw: Interactions, config: PrepareConfig) -> _Rows:
+    """Name the key columns and give each row its split.
+
+    Raises:
+        DataError: no training rows, or the split cannot be made.
+    """
+    names, columns, rows = raw.layout, config.columns, with_keys(raw, config)
     times = engine.keep(tally(rows, "time")) if columns.time is not None else None
     cuts = None
     if config.split.by == "time" and times is not None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -17,14 +16,15 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from isthmus.batch import Histories, Impressions
 from isthmus.data.config import AnyConfig, PrepareConfig
+from isthmus.data.encoding import bins_of, known_ids, listed_ids, one_column
 from isthmus.data.interactions import Rejected
 from isthmus.data.leaks import Finding
 from isthmus.data.sequence_config import SequenceConfig
 from isthmus.data.sequences import Sequences, Windows
 from isthmus.data.split import SPLITS
-from isthmus.data.values import canonical_text, fits, parse_list
+from isthmus.data.values import canonical_text
 from isthmus.data.vocabulary import vocabulary_file
-from isthmus.errors import DataError, IntegrityError
+from isthmus.errors import DataError, IntegrityError, MismatchError
 from isthmus.schema import Feature, Frozen, Schema
 
 FORMAT: Final = "isthmus-prepared"
@@ -90,32 +90,10 @@ class Prepared:
         digest: SHA-256 of the manifest, which names the SHA-256 of all else.
     """
 
-    def __init__(
-        self, path: Path, manifest: Manifest, digest: str, left_out: tuple[int, ...] = ()
-    ) -> None:
+    def __init__(self, path: Path, manifest: Manifest, digest: str) -> None:
         self.path = path
         self.manifest = manifest
         self.digest = digest
-        self._left_out = left_out  # ids of domains that are as though there were no rows of them
-
-    def without(self, domains: Iterable[str]) -> Self:
-        """The same data as though it held nothing of these domains: in no split a row of theirs.
-
-        Ids stay what they are. Of events their items are unknown: they train nothing, stand in no
-        history, and are misses where they are to be ranked.
-
-        Raises:
-            DataError: there is no such domain.
-        """
-        places = {name: number for number, name in enumerate(self.schema.domains, 1)}
-        strange = sorted(set(domains) - set(places))
-        if strange:
-            raise DataError(
-                f"without: no domain {strange[0]!r} in {self.path}; there are "
-                f"{', '.join(map(repr, self.schema.domains[:5]))} and so on"
-            )
-        left_out = tuple(sorted(places[name] for name in set(domains)))
-        return type(self)(self.path, self.manifest, self.digest, left_out)
 
     @classmethod
     def open(cls, path: Path | str, *, verify: bool = True) -> Self:
@@ -160,8 +138,7 @@ class Prepared:
             )
         table = pq.read_table(self.path / EVENTS)
         names = ("row", "time", "user", "domain", "item", "split")
-        found = Sequences(*(table[name].to_numpy().astype(np.int64) for name in names))
-        return found.without(self._left_out) if self._left_out else found
+        return Sequences(*(table[name].to_numpy().astype(np.int64) for name in names))
 
     def windows(
         self,
@@ -245,8 +222,8 @@ class Prepared:
         """
         config = self._config
         columns = [self._encoded(rows, feature) for feature in self.schema.features]
-        names = canonical_text(_column(rows, config.columns.domain), config.columns.domain)
-        domain = _ids(names, pa.array(self.schema.domains, pa.string()))
+        names = canonical_text(one_column(rows, config.columns.domain), config.columns.domain)
+        domain = known_ids(names, pa.array(self.schema.domains, pa.string()))
         label = torch.zeros(len(rows))
         if config.columns.label in rows.column_names:
             raw = rows[config.columns.label].cast(pa.float32())
@@ -265,12 +242,7 @@ class Prepared:
     def _read(self, split: str, columns: list[str]) -> pa.Table:
         self._code(split)
         _ = self._config  # refuses events
-        rows = pq.read_table(self.path / f"{split}.parquet", columns=columns)
-        if not self._left_out:
-            return rows
-        return rows.filter(
-            pc.invert(pc.is_in(rows["domain"], pa.array(self._left_out, pa.int32())))
-        )
+        return pq.read_table(self.path / f"{split}.parquet", columns=columns)
 
     @staticmethod
     def _code(split: str) -> int:
@@ -288,13 +260,13 @@ class Prepared:
 
     def _encoded(self, rows: pa.Table, feature: Feature) -> NDArray[np.int64]:
         asked = self._config.feature(feature.name)
-        column = _column(rows, feature.name if asked.of is not None else asked.source)
+        column = one_column(rows, feature.name if asked.of is not None else asked.source)
         if feature.kind == "number":
-            return _binned(column, asked.source, self.manifest.bins[feature.name])[:, None]
+            return bins_of(column, asked.source, self.manifest.bins[feature.name])[:, None]
         if feature.kind == "id":
             text = canonical_text(column, asked.source)
-            return _ids(text, self.values(feature.table))[:, None]
-        return _listed(column, asked.source, feature, self.values(feature.table))
+            return known_ids(text, self.values(feature.table))[:, None]
+        return listed_ids(column, asked.source, feature, self.values(feature.table))
 
 
 class _Vocabularies(dict[str, pa.Array]):
@@ -350,43 +322,3 @@ def _flattened(chunk: pa.Array, feature: Feature) -> NDArray[np.int32]:
     if feature.kind == "history":
         chunk = chunk.flatten()
     return np.asarray(chunk.to_numpy()).reshape(-1, feature.length)
-
-
-def _column(rows: pa.Table, name: str) -> pa.ChunkedArray:
-    if rows.column_names.count(name) != 1:
-        found = ", ".join(map(repr, rows.column_names[:30]))
-        raise DataError(f"expected one column {name!r} in the rows to encode; found {found}")
-    return rows[name]
-
-
-def _ids(text: pa.Array, known: pa.Array) -> NDArray[np.int64]:
-    found = pc.index_in(text, value_set=known, skip_nulls=True)
-    ids: NDArray[np.int64] = pc.fill_null(found, -1).to_numpy(zero_copy_only=False) + 1
-    return ids.astype(np.int64)
-
-
-def _binned(column: pa.ChunkedArray, name: str, edges: tuple[float, ...]) -> NDArray[np.int64]:
-    try:
-        values = np.array(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"column {name!r}: expected numbers ({error})") from None
-    ids = np.searchsorted(np.asarray(edges), values, side="right") + 1
-    return np.where(np.isfinite(values), ids, 0).astype(np.int64)
-
-
-def _listed(
-    column: pa.ChunkedArray, name: str, feature: Feature, known: pa.Array
-) -> NDArray[np.int64]:
-    if not fits("list", column.type):
-        raise DataError(f"column {name!r} is of type {column.type}; expected a list of ids")
-    lists = column.combine_chunks()
-    if not hasattr(lists, "flatten") or not pa.types.is_nested(lists.type):
-        lists = pa.array([parse_list(text) for text in canonical_text(lists, name).to_pylist()])
-    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
-    ids = _ids(canonical_text(lists.flatten(), name), known)
-    out = np.zeros((len(lists), feature.length), np.int64)
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    for place in range(feature.length):
-        there = lengths > place
-        out[there, place] = ids[starts[there] + place]
-    return out

@@ -24,10 +24,10 @@ from typing import Any
 from isthmus.errors import ConfigError, DataError
 from isthmus.files import canonical, locked, verify, write_sealed
 from isthmus.schema import Schema
-from isthmus.store.manifest import MANIFEST, MEND, DataRef, RunManifest, differences
+from isthmus.store.manifest import MANIFEST, MEND, Change, DataRef, RunManifest, differences
 from isthmus.store.run import Run
 
-__all__ = ["DataRef", "Run", "RunManifest", "Store"]
+__all__ = ["Change", "DataRef", "Run", "RunManifest", "Store"]
 
 
 class Store:
@@ -54,15 +54,36 @@ class Store:
         hold all that decides the result, and only that: what differs is a refusal. Raises
         ConfigError if the name is taken by another configuration, MismatchError if by other data.
         """
+        manifest = RunManifest(
+            name=name, config=json.loads(canonical(config)), features=schema, data=data
+        )
+        return self._begun(manifest)
+
+    def derive(self, name: str, parent: Run, schema: Schema, change: Change) -> Run:
+        """The run of this name that ``change`` makes of ``parent``, under another schema.
+
+        As ``create``: one that was begun by the same change is returned. Raises ConfigError if the
+        name is taken by another run.
+        """
+        before = parent.manifest
+        manifest = RunManifest(
+            name=name,
+            config=before.config,
+            features=schema,
+            data=before.data,
+            lineage=(*before.lineage, change),
+            data_domains=before.data_schema.domains,
+        )
+        return self._begun(manifest)
+
+    def _begun(self, manifest: RunManifest) -> Run:
+        name, schema, data = manifest.name, manifest.features, manifest.data
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
             raise ConfigError(
                 f"run name {name!r}: expected letters, digits, '.', '_' and '-', "
                 "starting with a letter or digit, at most 100."
             )
         path = self.root / name
-        manifest = RunManifest(
-            name=name, config=json.loads(canonical(config)), features=schema, data=data
-        )
         if not (path / MANIFEST).exists():
             _refuse_strangers(path)
             with locked(path):
@@ -74,6 +95,11 @@ class Store:
                 f"the run {path} exists with another configuration: "
                 f"{differences(run.config, manifest.config)}. Choose another name, "
                 "set these back to train on, or delete the run."
+            )
+        if run.manifest.lineage != manifest.lineage:
+            raise ConfigError(
+                f"the run {path} exists, and its domains came about otherwise: choose another name, or "
+                "delete the run."
             )
         run.require(schema, data)
         if run.finished:

@@ -4,7 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from isthmus import __version__
 from isthmus.errors import IntegrityError, MismatchError
@@ -24,8 +30,32 @@ class DataRef(Frozen):
     digest: str
 
 
+class Change(Frozen):
+    """One step from a run to another whose domains differ: from which weights, and by which rows.
+
+    ``parent_weights`` and ``rows_digest`` are SHA-256; ``rows`` counts those that were learned from,
+    ``unchanged`` those of other domains whose scores were compared with the parent's, all equal to
+    the bit. ``notes`` say in words what came of it, one for each domain that was made.
+    """
+
+    operation: Literal["add", "retire", "split", "merge"]
+    domains: tuple[str, ...]
+    made: tuple[str, ...] = ()
+    parent: str
+    parent_weights: str
+    settings: dict[str, Any] = {}
+    rows: int = 0
+    rows_digest: str = ""
+    unchanged: int = 0
+    notes: tuple[str, ...] = ()
+
+
 class RunManifest(Frozen):
-    """What ``run.json`` holds. ``scores`` and ``losses`` have one entry an epoch."""
+    """What ``run.json`` holds. ``scores`` and ``losses`` have one entry an epoch.
+
+    ``lineage`` are the changes of domains that made this run of a trained one, the oldest first, and
+    ``data_domains`` then the domains as its data has them.
+    """
 
     model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True)
 
@@ -40,6 +70,23 @@ class RunManifest(Frozen):
     scores: tuple[float, ...] = ()
     losses: tuple[dict[str, float], ...] = ()
     files: dict[str, Digest] = {}
+    lineage: tuple[Change, ...] = ()
+    data_domains: tuple[str, ...] = ()
+
+    @property
+    def data_schema(self) -> Schema:
+        """The schema of its data: its own, but for domains that were changed afterwards."""
+        if not self.lineage:
+            return self.features
+        return self.features.model_copy(update={"domains": self.data_domains})
+
+    @model_serializer(mode="wrap")
+    def _as_it_was(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Runs as they were trained are written as they were before domains could change."""
+        values: dict[str, Any] = plain(self)
+        if not self.lineage:
+            del values["lineage"], values["data_domains"]
+        return values
 
 
 def read(path: Path) -> RunManifest:

@@ -118,7 +118,12 @@ class Run:
             yield
 
     def require(self, schema: Schema, data: DataRef | None = None) -> None:
-        """Raise MismatchError, saying what differs, unless the run is of this schema (and data)."""
+        """Raise MismatchError, saying what differs, unless the run is of this schema (and data).
+
+        A run whose domains were changed is of its data's schema as well as of its own.
+        """
+        if schema == self.manifest.data_schema:
+            schema = self.schema
         ours, theirs = (s.model_dump(mode="json") for s in (self.schema, schema))
         if ours != theirs:
             raise MismatchError(
