@@ -23,6 +23,7 @@ DROPOUT = (
 
 
 CHURN = "share of mask edges changed in the epoch"
+"""Told of each domain of a model with masks: edges that either mask has and the other lacks."""
 
 OfScores = Literal["domain_auc", "macro_auc", "auc", "worst_domain"]
 OfItems = Literal["ndcg@10", "macro_ndcg@10", "hr@10", "mrr"]
