@@ -13,6 +13,7 @@ from isthmus import models, reference
 from isthmus.config import RunConfig
 from isthmus.data.feed import Feed, thinned
 from isthmus.data.prepared import Prepared
+from isthmus.data.without import Without, most_rows
 from isthmus.errors import ConfigError, DataError
 from isthmus.evaluation import Metrics, Predictions, evaluate
 from isthmus.files import canonical
@@ -57,7 +58,7 @@ def run(
     it may read, and must not change.
     """
     prepared = Prepared.open(Path(config.data))
-    prepared = prepared.without(config.without) if config.without else prepared
+    prepared = Without(prepared, config.without) if config.without else prepared
     identity = config.identity()
     name = config.name or default_name(config, prepared)
     data = DataRef(name=prepared.manifest.name, digest=prepared.digest)
@@ -184,7 +185,7 @@ def _train_joint(
     train, table = config.train, prepared.table("valid")
     valid = prepared.impressions("valid")
     feed = Feed(
-        thinned(prepared.impressions("train"), train.max_rows, config.seed),
+        thinned(prepared.impressions("train"), most_rows(prepared, train.max_rows), config.seed),
         batch_size=train.batch_size,
         seed=config.seed,
         valid=valid,
@@ -238,7 +239,11 @@ def _train_reference(
     table = prepared.table("valid")
     columns = {key: table[key] for key in ("row", "domain", "user", "label")}
     feed = Feed(
-        thinned(prepared.impressions("train"), config.train.max_rows, config.seed),
+        thinned(
+            prepared.impressions("train"),
+            most_rows(prepared, config.train.max_rows),
+            config.seed,
+        ),
         batch_size=config.train.batch_size,
         seed=config.seed,
         valid=prepared.impressions("valid"),

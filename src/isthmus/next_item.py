@@ -10,6 +10,7 @@ from isthmus.config import RunConfig
 from isthmus.data.feed import Feed, thinned
 from isthmus.data.prepared import Prepared
 from isthmus.data.sequences import Windows
+from isthmus.data.without import most_rows
 from isthmus.errors import ConfigError, DataError
 from isthmus.evaluation import RankMetrics, Ranks, evaluate_ranks, metric_of_ranks
 from isthmus.inference import ranks
@@ -38,7 +39,7 @@ def train_retriever(
     model = kind(config.model_settings(), prepared.schema)
     valid = Held(prepared, "valid")
     feed = Feed(
-        thinned(training_rows(kind, prepared), train.max_rows, config.seed),
+        thinned(training_rows(kind, prepared), most_rows(prepared, train.max_rows), config.seed),
         batch_size=train.batch_size,
         seed=config.seed,
         valid=valid.rows,
