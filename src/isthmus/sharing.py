@@ -8,13 +8,16 @@ from torch import Tensor
 
 from isthmus import __version__
 from isthmus.config import RunConfig
+from isthmus.costs import cost
 from isthmus.data.prepared import Prepared
 from isthmus.evaluation import Rules, SharingTable, share_ranks, sharing
 from isthmus.evaluation.rank_compare import RULES
 from isthmus.experiment import load_model, run, train_rows
+from isthmus.grid import Point
 from isthmus.nn import masks
 from isthmus.progress import Reporter, quiet
 from isthmus.report.data import CreatedFrom, Curves, Masks, ReportData
+from isthmus.share_search import arms_of, search
 from isthmus.store import Run, Store
 
 RANKED = ("ndcg@10", "hr@10")
@@ -26,11 +29,21 @@ Arms = dict[str, list[Run]]
 def share(
     config: RunConfig, store: Store, *, rules: Rules | None = None, reporter: Reporter = quiet
 ) -> ReportData:
-    """Train (or take) the joint, isolated and domain-blind models; say whom sharing helps or hurts."""
-    arms = train_arms(config, store, reporter=reporter)
+    """Train (or take) the joint, isolated and domain-blind models; say whom sharing helps or hurts.
+
+    With a table ``share.tune`` the settings of training of each are searched first, with equal
+    budget, on validation rows alone. A run that is there already is taken as it is.
+    """
+    found, tuned = search(config, store, reporter=reporter)
+    arms = train_arms(config, store, found=found, reporter=reporter)
     prepared = Prepared.open(Path(config.data), verify=False)
-    if prepared.of_events:
-        return _share_ranks(arms, prepared, rules)
+    made = (_share_ranks if prepared.of_events else _share_scores)(arms, prepared, rules)
+    costs = {title(runs[0]): cost(runs) for runs in arms.values()}
+    return made.model_copy(update={"tuned": tuned, "costs": costs})
+
+
+def _share_scores(arms: Arms, prepared: Prepared, rules: Rules | None) -> ReportData:
+    """The report of rankers, by their AUC."""
     predictions = {part: [one.predictions("test") for one in runs] for part, runs in arms.items()}
     table = sharing(
         predictions["joint"],
@@ -65,17 +78,28 @@ def _share_ranks(arms: Arms, prepared: Prepared, rules: Rules | None) -> ReportD
     return made.model_copy(update={"further": tuple(tables[1:])})
 
 
-def train_arms(config: RunConfig, store: Store, *, reporter: Reporter = quiet) -> Arms:
-    """Every model that the report compares, for every seed."""
+def train_arms(
+    config: RunConfig,
+    store: Store,
+    *,
+    found: Mapping[str, Point] | None = None,
+    reporter: Reporter = quiet,
+) -> Arms:
+    """Every model that the report compares, for every seed; ``found`` are settings of training by part."""
     arms: Arms = {}
     for seed in config.share.seeds:
-        joint = config.model_copy(update={"seed": seed})
-        parts = {"joint": joint, "isolated": joint.rival(config.share.isolated, "isolated")}
-        if config.share.shared is not None:
-            parts["shared"] = joint.rival(config.share.shared, "joint")
-        for part, what in parts.items():
-            arms.setdefault(part, []).append(run(what, store, reporter=reporter))
+        for part, what in arms_of(_seeded(config, seed)).items():
+            train = what.train.model_copy(update=(found or {}).get(part, {}))
+            kept = run(what.model_copy(update={"train": train}), store, reporter=reporter)
+            arms.setdefault(part, []).append(kept)
     return arms
+
+
+def _seeded(config: RunConfig, seed: int) -> RunConfig:
+    """The run with another seed; where there are several, its name, if it has one, tells which."""
+    several = config.name is not None and len(config.share.seeds) > 1
+    name = f"{config.name}-s{seed}" if several else config.name
+    return config.model_copy(update={"seed": seed, "name": name})
 
 
 def report_data(
@@ -101,6 +125,7 @@ def report_data(
         sharing=table,
         curves={title(one): curves(one) for one in runs if len(one.manifest.scores) > 1},
         masks=mask_tables(first),
+        costs={title(one): cost([one]) for one in runs},
     )
 
 

@@ -25,6 +25,7 @@ from isthmus.bench.rows import (
 )
 from isthmus.bench.tuning import best, training_rows
 from isthmus.config import RunConfig
+from isthmus.costs import parameters
 from isthmus.data.prepared import Prepared
 from isthmus.errors import IsthmusError
 from isthmus.evaluation import Interval, Metrics, RankMetrics
@@ -192,9 +193,7 @@ def _row(config: BenchConfig, job: Job, kept: Run) -> Row:
         **(_of_ranks(kept) if kept.of_items else _of_scores(kept)),
         "epochs": str(len(scores)),
         "best_epoch": str(1 + int(np.argmax(scores))),
-        "parameters": str(
-            sum(v.numel() for v in kept.model_state().values() if v.is_floating_point())
-        ),
+        "parameters": str(parameters(kept.model_state())),
         **{name: repr(getattr(train, name)) for name in SEARCHED},
         "trials": str(job.trials),
         "train_rows": str(rows),

@@ -92,12 +92,47 @@ class Masks(Frozen):
         return self
 
 
+class Tuned(Frozen):
+    """How the settings of training of one part of the comparison were found.
+
+    ``found`` is the best of ``trials`` by ``metric`` on the validation rows, where it scored
+    ``score``; ``own`` are the settings that it had, which the first trial tried (``own_score``;
+    ``None``: it diverged). No trials: it has no such settings.
+    """
+
+    part: str
+    model: str
+    metric: str
+    trials: NonNegativeInt = 0
+    diverged: NonNegativeInt = 0
+    own: dict[str, float] = {}
+    found: dict[str, float] = {}
+    own_score: FiniteFloat | None = None
+    score: FiniteFloat | None = None
+
+
+class Cost(Frozen):
+    """What one model costs: means over its seeds.
+
+    ``models`` that it consists of (of isolated ones, one a domain), their ``parameters`` together,
+    ``stored_bytes`` of weights and buffers; ``training_cpu_s`` seconds of CPU, over all processes,
+    validation included; ``scoring_cpu_us`` microseconds of CPU a row of the held-out splits, reading
+    them included. ``None`` where the log does not say.
+    """
+
+    models: PositiveInt
+    parameters: NonNegativeInt
+    stored_bytes: NonNegativeInt
+    training_cpu_s: FiniteFloat | None = None
+    scoring_cpu_us: FiniteFloat | None = None
+
+
 class ReportData(Frozen):
     """All that a report shows; sections whose figures are absent are skipped with a reason.
 
     ``metrics`` (of retrievers ``rank_metrics``) and ``curves`` are keyed by the model's name, in the
-    order of display. ``further`` are sharing tables of the same models in other metrics. ``notes``
-    are shown as they are, one paragraph each. JSON round trip: ``model_dump_json`` and
+    order of display, as are ``costs``. ``further`` are sharing tables of the same models in other
+    metrics; ``tuned`` says how each model's settings were found. ``notes`` are shown as they are, one paragraph each. JSON round trip: ``model_dump_json`` and
     ``model_validate_json``.
     """
 
@@ -109,4 +144,6 @@ class ReportData(Frozen):
     further: tuple[SharingTable, ...] = ()
     curves: dict[str, Curves] = {}
     masks: Masks | None = None
+    tuned: tuple[Tuned, ...] = ()
+    costs: dict[str, Cost] = {}
     notes: tuple[str, ...] = ()
