@@ -133,7 +133,7 @@ def _row(
     if estimate is None:
         outcome = Outcome.excluded if part.excluded else Outcome.cannot_tell
         return GateRow(**known, outcome=outcome, reason=found.reason)
-    difference = one_sided(estimate, rules.alpha, found.loss)
+    difference = one_sided(estimate, rules.alpha, third=found.third, loss=found.loss)
     outcome, needed = Outcome.cannot_tell, None
     if part.excluded:
         outcome = Outcome.excluded
@@ -142,7 +142,10 @@ def _row(
     elif p[1] is not None and p[1] < rules.alpha:
         outcome = Outcome.worse
     else:
-        needed = ceil(found.rows * factor_needed(estimate, rules.alpha, found.loss, part.margin))
+        needed = ceil(
+            found.rows
+            * factor_needed(estimate, rules.alpha, part.margin, third=found.third, loss=found.loss)
+        )
     return GateRow(
         **known,
         difference=difference,

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from isthmus.evaluation.compare import Differences, untested
-from isthmus.evaluation.panel import Arm, Panel, weighted_variance
+from isthmus.evaluation.panel import Arm, Panel, dense, weighted_variance
 from isthmus.evaluation.predictions import Floats
 from isthmus.evaluation.rank_compare import Mask, Paired, estimate_or_reason, mean_difference
 from isthmus.evaluation.rules import Rules
-from isthmus.evaluation.variance import Estimate, over_seeds
+from isthmus.evaluation.variance import Estimate, over_seeds, third_moment
 
 LEAST = 2
 """Rows of each label that a domain needs to be part of a mean: one alone has no variance."""
@@ -23,13 +23,15 @@ class Measured:
     """The difference in some rows, or the reason why there is none that could be tested.
 
     ``estimate.units`` are effective ones: as many users of equally many rows would say as much.
-    ``loss`` is what a unit may lose in one go, for ``gate_bounds.one_sided``.
+    ``third`` is its third central moment, summed over users as its variance is. ``loss`` is what a
+    unit may lose in one go, for ``gate_bounds.one_sided``.
     """
 
     rows: int
     positives: int
     estimate: Estimate | None = None
     reason: str = ""
+    third: float = 0.0
     loss: float = 1.0
 
 
@@ -88,7 +90,9 @@ class ScoreTable:
         if reason := untested(self.panel, d, self.differences, self.rules):
             return Measured(*known, reason=reason)
         estimate = self._effective(self.differences.of_domain[d], rows)
-        return Measured(*known, estimate, loss=self._loss(self._mean_auc(d)))
+        share = self.candidate.influence[rows] - self.incumbent.influence[rows]
+        third = third_moment(share, self.panel.users(rows))
+        return Measured(*known, estimate, third=third, loss=self._loss(self._mean_auc(d)))
 
     def mean(self, domains: Sequence[int]) -> Measured:
         positives = np.array([int(self.panel.label[self.panel.rows(d)].sum()) for d in domains])
@@ -100,13 +104,16 @@ class ScoreTable:
         weights = np.zeros(len(self.names))
         weights[usable] = self.sizes[usable] / self.sizes[usable].sum()
         values = np.where(weights > 0, self.candidate.auc - self.incumbent.auc, 0.0) @ weights
-        variance, units = weighted_variance(self.panel, self._shares(usable), weights)
+        share = self._shares(usable)
+        variance, units = weighted_variance(self.panel, share, weights)
         if np.isnan(variance):
             return Measured(*known, reason="all positives, or all negatives, are of one user")
         estimate = over_seeds(values, variance, units)
         inside = np.isin(self.panel.domain, usable)
         auc = float(sum(weights[d] * self._mean_auc(d) for d in usable))
-        return Measured(*known, self._effective(estimate, inside), loss=self._loss(auc))
+        third = third_moment(weights[self.panel.domain] * share, self.panel.user)
+        estimate = self._effective(estimate, inside)
+        return Measured(*known, estimate, third=third, loss=self._loss(auc))
 
     def _shares(self, domains: npt.NDArray[np.int_]) -> Floats:
         """Shares in the error, [N], those of each label times sqrt(m / (m - 1)) for m such rows.
@@ -176,7 +183,9 @@ class RankTable:
             return Measured(*known, reason=found)
         users = self.paired.user[rows] if self.rules.cluster == "user" else np.flatnonzero(rows)
         estimate = replace(found, units=effective(users))
-        return Measured(*known, estimate, loss=_jump(self.paired.second[:, rows]))
+        mean = self.paired.difference[:, rows].mean(axis=0)
+        third = third_moment((mean - mean.mean()) / len(mean), dense(users))
+        return Measured(*known, estimate, third=third, loss=_jump(self.paired.second[:, rows]))
 
 
 def _jump(values: Floats) -> float:

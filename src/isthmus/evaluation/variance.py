@@ -71,6 +71,15 @@ def clustered_mean(influence: Floats, cluster: Ints | None) -> tuple[float, int]
     return _scaled(sums, sums, len(sums)), len(sums)
 
 
+def third_moment(influence: Floats, cluster: Ints | None) -> float:
+    """Third central moment of the statistic whose shares these are ([N]): sum of cubes by cluster.
+
+    Its sign is the side on which rare, large shares lie. ``cluster`` [N] holds codes from 0.
+    """
+    sums = influence if cluster is None else np.bincount(cluster, weights=influence)
+    return float((sums**3).sum())
+
+
 def over_seeds(values: Floats, row_variance: float, units: int) -> Estimate:
     """The mean of one value a seed ([S]), with the noise of rows and of training.
 
