@@ -14,6 +14,7 @@ from isthmus.evaluation import Rules, SharingTable, share_ranks, sharing
 from isthmus.evaluation.rank_compare import RULES
 from isthmus.experiment import load_model, run, train_rows
 from isthmus.grid import Point
+from isthmus.guarding import stored_table
 from isthmus.nn import masks
 from isthmus.progress import Reporter, quiet
 from isthmus.report.data import CreatedFrom, Curves, Masks, ReportData
@@ -125,6 +126,7 @@ def report_data(
         sharing=table,
         curves={title(one): curves(one) for one in runs if len(one.manifest.scores) > 1},
         masks=mask_tables(first),
+        guard=stored_table(first),
         costs={title(one): cost([one]) for one in runs},
     )
 

@@ -83,7 +83,9 @@ class GuardedRetriever(Retriever):
         else:
             score_BI = torch.empty(len(batch), self.schema.items, device=batch.domain.device)
         for domain, rows in own.items():
-            wide = torch.promote_types(score_BI.dtype, found[domain].dtype)  # which keeps all values
+            wide = torch.promote_types(
+                score_BI.dtype, found[domain].dtype
+            )  # which keeps all values
             score_BI = score_BI.to(wide)
             score_BI[rows] = found[domain].to(wide)
         return score_BI

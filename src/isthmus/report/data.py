@@ -5,6 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 
 from isthmus.evaluation import Metrics, RankMetrics, SharingTable
+from isthmus.evaluation.guarding import GuardTable
 from isthmus.schema import Frozen
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -146,4 +147,5 @@ class ReportData(Frozen):
     masks: Masks | None = None
     tuned: tuple[Tuned, ...] = ()
     costs: dict[str, Cost] = {}
+    guard: GuardTable | None = None
     notes: tuple[str, ...] = ()

@@ -5,7 +5,9 @@ from typing import Any
 from isthmus.evaluation import SharingTable, Verdict
 from isthmus.report import words
 from isthmus.report.columns import domain_columns
+from isthmus.report.cost_table import COST_NOTE, COSTS, TUNED, cost_rows, tuned_note, tuned_rows
 from isthmus.report.data import ReportData
+from isthmus.report.guard_table import guard_view
 from isthmus.report.leaderboard import COLUMNS, EXPLAINED, leaderboard, undefined
 from isthmus.report.palette import PAGE
 from isthmus.report.picture import MANY
@@ -48,6 +50,17 @@ def to_html(data: ReportData) -> str:
         rank_note=NOTE if data.rank_metrics else "",
         further=[(table, domain_columns(table)) for table in data.further],
         undefined=undefined(data.metrics),
+        to_do=words.to_do(data.sharing) if data.sharing else "",
+        calibration=words.calibration(data.sharing) if data.sharing else "",
+        cost_rows=cost_rows(
+            data.costs, data.sharing.names.get("isolated") if data.sharing else None
+        ),
+        tuned_rows=tuned_rows(data.tuned),
+        tuned_note=tuned_note(data.tuned),
+        COSTS=COSTS,
+        COST_NOTE=COST_NOTE,
+        TUNED=TUNED,
+        guard=guard_view(data.guard),
     )
 
 

@@ -4,9 +4,11 @@ import re
 from collections.abc import Sequence
 
 from isthmus.evaluation import Comparison, SharingTable
+from isthmus.evaluation.guarding import GuardTable
 from isthmus.report import words
 from isthmus.report.columns import domain_columns
 from isthmus.report.data import ReportData
+from isthmus.report.guard_table import guard_columns, guard_headline, guard_rows, left_lines
 from isthmus.report.leaderboard import COLUMNS, leaderboard
 from isthmus.report.rank_table import SHOWN, TITLES, rank_rows
 
@@ -25,6 +27,8 @@ def to_markdown(data: ReportData) -> str:
     for table in data.further:
         parts += [f"## {table.title}", cell(words.headline(table)), sharing_table(table)]
         parts += [f"{words.tally(table.counts)}. {cell(table.protocol)}".strip()]
+    if data.guard is not None:
+        parts += ["## Guard", *_guard(data.guard)]
     if data.metrics:
         parts += ["## Models", _metrics_table(data)]
     if data.rank_metrics:
@@ -73,6 +77,12 @@ def cell(text: str) -> str:
     text = " ".join(text.split())
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_|\[\]])", r"\\\1", text)
+
+
+def _guard(table: GuardTable) -> list[str]:
+    titles, numeric = zip(*guard_columns(table), strict=True)
+    said = [guard_headline(table), *left_lines(table.left), table.protocol]
+    return [_table(titles, numeric, guard_rows(table)), *(cell(line) for line in said)]
 
 
 def _metrics_table(data: ReportData) -> str:

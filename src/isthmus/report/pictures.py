@@ -7,7 +7,7 @@ from typing import Any
 
 import vl_convert
 
-from isthmus.report import charts_domains, charts_masks, charts_training
+from isthmus.report import charts_domains, charts_guard, charts_masks, charts_training
 from isthmus.report.data import ReportData
 from isthmus.report.palette import LIGHT, Palette
 from isthmus.report.picture import Picture, theme
@@ -22,6 +22,7 @@ def pictures(data: ReportData, palette: Palette = LIGHT) -> list[Picture]:
         *charts_training.curves(data.curves, palette),
         charts_masks.masks(data.masks, palette),
         charts_masks.overlap(data.masks, palette),
+        *([charts_guard.dumbbell(data.guard, palette)] if data.guard else []),
     ]
 
 

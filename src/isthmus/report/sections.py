@@ -28,10 +28,12 @@ class Section:
 SECTIONS: Final = (
     Section("gains", "Gains"),
     Section("domains", "Domains"),
+    Section("guard", "Guard", shown=lambda data: data.guard is not None),
     Section("models", "Models"),
     Section("calibration", "Calibration"),
     Section("training", "Training"),
     Section("masks", "Masks"),
+    Section("cost", "Cost"),
     Section("made-from", "Made from"),
 )
 

@@ -20,6 +20,7 @@ from isthmus.evaluation import (
 from isthmus.report import words
 from isthmus.report.console import Column, clean, print_table, say
 from isthmus.report.data import ReportData
+from isthmus.report.guard_table import print_guard
 from isthmus.report.leaderboard import COLUMNS, leaderboard, undefined
 from isthmus.report.rank_table import print_rank_metrics
 
@@ -48,6 +49,9 @@ def to_terminal(data: ReportData, console: Console) -> None:
         print_rank_metrics(data.rank_metrics, console)
     else:
         print_metrics(data.metrics, console)
+    if data.guard is not None:
+        console.print()
+        print_guard(data.guard, console)
 
 
 def print_sharing(

@@ -1,0 +1,17 @@
+"""Guarding: one artefact in which a domain that sharing hurts is served by what is better for it.
+
+``guard`` decides on some rows, builds on the training rows, and shows what changed on other rows.
+"""
+
+from isthmus.guarding.guard import FILE, GuardConfig, Outcome, guard, stored_table
+from isthmus.guarding.inputs import isolated_run, opened_data
+
+__all__ = [
+    "FILE",
+    "GuardConfig",
+    "Outcome",
+    "guard",
+    "isolated_run",
+    "opened_data",
+    "stored_table",
+]

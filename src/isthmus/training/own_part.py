@@ -1,0 +1,133 @@
+"""Training one domain's own part of a joint model, while everything shared stands still."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from isthmus.batch import Histories, Impressions
+from isthmus.data.feed import EpochFeed, Feed
+from isthmus.models.base import Losses, Model, Ranker, Retriever
+from isthmus.models.mamdr import Mamdr
+from isthmus.models.sequential import SequentialRetriever
+from isthmus.nn import EmbeddingTable
+from isthmus.training.fit import TrainConfig, fit
+
+Rows = Impressions | Histories
+
+
+@torch.inference_mode()
+def own_slices(model: Model, domain: int, rows: Rows) -> list[str]:
+    """The parameters with a row a domain id, of which this domain's is read by its own rows alone.
+
+    That is tried out, not believed: where another value in the row changes a bit of what other
+    domains' ``rows`` are scored, or nothing of its own domain's, the parameter is left out. Tables
+    that the row-wise optimiser trains are left out, as is all of a model under MAMDR, whose domains
+    differ in all weights.
+    """
+    if isinstance(model, Mamdr):
+        return []
+    model.eval()
+    tables = {id(m.weight) for m in model.modules() if isinstance(m, EmbeddingTable)}
+    own_B, before = rows.domain == domain, _scores(model, rows)
+    found = []
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 0 or len(parameter) != model.schema.num_domains + 1:
+            continue
+        if id(parameter) in tables:
+            continue
+        kept = parameter[domain].clone()
+        parameter[domain] += 1 + kept.abs()
+        after = _scores(model, rows)
+        parameter[domain] = kept
+        if torch.equal(before[~own_B], after[~own_B]) and not torch.equal(
+            before[own_B], after[own_B]
+        ):
+            found.append(name)
+    return found
+
+
+def tune_part(
+    model: Model,
+    domain: int,
+    names: list[str],
+    feed: Feed,
+    score: Callable[[Model], float],
+    config: TrainConfig,
+) -> None:
+    """Train the domain's rows of the parameters ``names`` on ``feed``; put the best into ``model``.
+
+    ``feed`` holds the domain's rows alone. ``model`` scores in evaluation mode meanwhile, so that
+    neither running statistics nor searched masks move. Other domains' rows stay as they are.
+    """
+    model.requires_grad_(False)
+    part = _Part(model, domain, names)
+
+    def of_model(_: Model) -> float:
+        part.put()
+        return score(model)
+
+    fit(part, feed, of_model, config)
+    part.put()
+
+
+def sample(rows: Rows, domains: int, most: int = 8) -> Rows:
+    """The first few rows of every domain: enough to see who reads what."""
+    places = [(rows.domain == d).nonzero().squeeze(1)[:most] for d in range(domains + 1)]
+    return rows[torch.cat(places)]
+
+
+class _Part(Model):
+    """The domain's rows as the only parameters; the model itself is none of its modules."""
+
+    name = "part"
+    paper = ""
+
+    def __init__(self, model: Model, domain: int, names: list[str]) -> None:
+        super().__init__(model.config, model.schema)
+        self.domain, self.names = domain, names
+        self.rows = nn.ParameterList(model.get_parameter(n)[domain].clone() for n in names)
+        object.__setattr__(self, "model", model)  # no module: fit neither trains nor stores it
+        object.__setattr__(self, "call", _Losses(model))
+
+    def losses(self, batch: Rows) -> Losses:
+        place = torch.tensor([self.domain])
+        whole = {}
+        for name, row in zip(self.names, self.rows, strict=True):
+            fixed = self.model.get_parameter(name)
+            whole[f"model.{name}"] = fixed.index_copy(0, place.to(fixed.device), row[None])
+        losses: Losses = functional_call(self.call, whole, (batch,))
+        return losses
+
+    def epoch(self, feed: EpochFeed) -> Iterator[Losses]:
+        for step, batch in enumerate(feed.shuffled()):
+            if isinstance(self.model, SequentialRetriever):
+                self.model.next_item.step = (feed.feed.seed, feed.number, step)
+            yield self.losses(batch)
+
+    @torch.no_grad()
+    def put(self) -> None:
+        """Write the rows into the model."""
+        for name, row in zip(self.names, self.rows, strict=True):
+            self.model.get_parameter(name)[self.domain] = row
+
+
+class _Losses(nn.Module):
+    """A model whose call gives its losses, so that a call with other weights does."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Rows) -> Losses:
+        return self.model.losses(batch)
+
+
+def _scores(model: Model, rows: Rows) -> Tensor:
+    if isinstance(model, Retriever):
+        assert isinstance(rows, Histories)
+        return model.scores(rows)
+    assert isinstance(model, Ranker)
+    logit_B: Tensor = model(rows)
+    return logit_B
