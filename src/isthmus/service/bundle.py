@@ -1,0 +1,106 @@
+"""What a run keeps beside its weights, so that it can be served where its data is not.
+
+Arrow files under ``serving/`` in the run's directory, hashed in its manifest like all else, and read
+by mapping them into memory: pages that no request asks for are never loaded.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from isthmus.data.prepared import Prepared
+from isthmus.data.serving import Facts, serving_tables
+from isthmus.errors import DataError, IntegrityError
+from isthmus.files import verify
+from isthmus.schema import Schema
+from isthmus.store import DataRef, Run
+from isthmus.store.manifest import MEND
+
+_FOLDER = "serving/"
+_FACTS = f"{_FOLDER}facts.json"
+Ints = NDArray[np.int64]
+
+
+def pack(run: Run, prepared: Prepared) -> None:
+    """Keep in ``run`` what serving needs of the data that it was trained on; again does nothing.
+
+    Raises:
+        MismatchError: the data is not the run's.
+        DataError: the run is not finished, or the data cannot tell items apart.
+    """
+    if not run.finished:
+        raise DataError(f"run {run.name!r} is not finished; train it to the end first")
+    run.require(prepared.schema, DataRef(name=prepared.manifest.name, digest=prepared.digest))
+    with run.lock():
+        if _FACTS in run.manifest.files:
+            return
+        facts, tables = serving_tables(prepared)
+        for name, table in tables.items():
+            with (
+                run.artefact(f"{_FOLDER}{name}.arrow") as path,
+                pa.OSFile(str(path), "wb") as sink,
+                pa.ipc.new_file(sink, table.schema) as writer,
+            ):
+                writer.write_table(table.combine_chunks())
+        with run.artefact(_FACTS) as path:  # last: where it is, all is
+            path.write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The tables of ``data.serving``, and the schema that their ids count in."""
+
+    facts: Facts
+    tables: dict[str, pa.Table]
+    schema: Schema
+
+    @classmethod
+    def open(cls, run: Run) -> "Bundle":
+        """The bundle of a run, its files checked against their hashes.
+
+        Raises:
+            DataError: the run was never packed.
+            IntegrityError: a file is damaged.
+        """
+        files = {n: d for n, d in run.manifest.files.items() if n.startswith(_FOLDER)}
+        if _FACTS not in files:
+            raise DataError(
+                f"run {run.name!r} lacks what serving needs of its data ({run.data.name!r}); add it "
+                f"with isthmus pack {run.path} --data DIRECTORY"
+            )
+        verify(run.path, files, MEND)
+        facts = Facts.model_validate(json.loads(run.read(_FACTS)))
+        tables = {}
+        for name in files:
+            if name.endswith(".arrow"):
+                tables[name.removeprefix(_FOLDER).removesuffix(".arrow")] = _mapped(run, name)
+        return cls(facts, tables, run.schema)
+
+    def column(self, table: str, name: str) -> NDArray[Any]:
+        """A column of numbers, without a copy where the file has it in one piece."""
+        return np.asarray(self.tables[table][name].combine_chunks().to_numpy(zero_copy_only=False))
+
+    def texts(self, table: str, name: str) -> list[str]:
+        """A column of text."""
+        found: list[str] = self.tables[table][name].to_pylist()
+        return found
+
+    def lists(self, table: str, name: str) -> tuple[Ints, NDArray[Any]]:
+        """A column of lists: where each begins (and the last one ends), and all values."""
+        column = self.tables[table][name].combine_chunks()
+        if isinstance(column, pa.ChunkedArray):
+            column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
+        bounds = column.offsets.to_numpy()
+        return bounds, column.values.to_numpy()
+
+
+def _mapped(run: Run, name: str) -> pa.Table:
+    try:
+        with pa.memory_map(str(run.path / name)) as source:
+            return pa.ipc.open_file(source).read_all()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise IntegrityError(f"{run.path / name} is damaged: {error}. {MEND}") from None

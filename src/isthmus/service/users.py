@@ -1,0 +1,117 @@
+"""Whose request it is: what the data knew of them, and the events that came since."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from isthmus.service.bundle import Bundle, Ints
+from isthmus.service.catalogue import Catalogue
+from isthmus.service.types import About, Event, HistorySource
+
+NEWEST = 1000
+"""Events that are asked of a ``HistorySource``."""
+
+
+class Pasts:
+    """The events of all users that a stage's data knew."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.place = {value: row for row, value in enumerate(bundle.texts("users", "value"))}
+        self._items: list[str] = bundle.texts("items", "value")
+        self._names = bundle.schema.domains
+        self._prefixed = bundle.facts.items_by_domain
+        if self.place:
+            self._bounds, self._item = bundle.lists("users", "items")
+            _, self._domain = bundle.lists("users", "domains")
+            _, self._time = bundle.lists("users", "times")
+
+    def of(self, user: str | None) -> list[Event]:
+        """A user's events, oldest first."""
+        row = self.place.get(user or "")
+        if row is None:
+            return []
+        part = slice(self._bounds[row], self._bounds[row + 1])
+        columns = (column[part].tolist() for column in (self._item, self._domain, self._time))
+        return [
+            Event(self._raw(item, domain), self._names[domain - 1] if domain else "", time)
+            for item, domain, time in zip(*columns, strict=True)
+        ]
+
+    def _raw(self, item: int, domain: int) -> str:
+        value = self._items[item - 1]
+        return value.removeprefix(f"{self._names[domain - 1]}/") if self._prefixed else value
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A user as a stage sees them.
+
+    Attributes:
+        name: the raw id, where the stage may use what its data knew of it.
+        events: all events, oldest first, each with a time.
+        fresh: those among them that the stage's data did not know.
+        now: what histories reach back from.
+    """
+
+    name: str | None
+    events: list[Event]
+    fresh: list[Event]
+    now: int
+
+
+def person(about: About, own: list[Event], others: list[Event], new: list[Event]) -> Person:
+    """The user as the stage sees them whose data knew the events ``own``.
+
+    Where it knew none, what the other stage's data knew (``others``) stands in for them. An event
+    that is there twice, the same item at the same time, counts once; those that are ``own`` stay as
+    they are.
+    """
+    known = {(event.item, event.time) for event in own}
+    fresh = []
+    for event in [*(others if not own else []), *new]:
+        if event.time is None or (event.item, event.time) not in known:
+            fresh.append(event)
+            known.add((event.item, event.time))
+    timed, now = _timed(fresh, own, about.time)
+    timed.sort(key=lambda e: (e.time, e.item, e.domain))
+    events = sorted([*own, *timed], key=lambda e: e.time or 0)
+    return Person(about.user if about.trained else None, events, timed, now)
+
+
+def _timed(
+    fresh: Iterable[Event], own: Iterable[Event], now: int | None
+) -> tuple[list[Event], int]:
+    """Events without a time become the newest, one after another."""
+    fresh = list(fresh)
+    times = [event.time for event in (*fresh, *own) if event.time is not None]
+    newest = max([*times, *([now] if now is not None else [])], default=0)
+    timed = []
+    for event in fresh:
+        if event.time is None:
+            newest += 1
+            event = Event(event.item, event.domain, newest)
+        timed.append(event)
+    return timed, newest if now is None else max(now, newest)
+
+
+def new_events(about: About, source: HistorySource | None) -> list[Event]:
+    """What came since: of the source, then of the request."""
+    stored = source.history(about.user, NEWEST) if source is not None and about.user else ()
+    return [*stored, *about.history]
+
+
+def as_ids(events: Iterable[Event], catalogue: Catalogue) -> tuple[Ints, Ints]:
+    """Items and domains of the known events, by the retriever's ids."""
+    found = (catalogue.entry(event.item, event.domain) for event in events)
+    known = np.array([entry for entry in found if entry >= 0], np.int64)
+    return known + 1, catalogue.domain_E[known]
+
+
+def strangers(events: Iterable[Event], catalogue: Catalogue) -> list[str]:
+    """Items of events that neither stage knows."""
+    return [
+        event.item
+        for event in events
+        if catalogue.entry(event.item) < 0 and event.item not in catalogue.ranker_item
+    ]
