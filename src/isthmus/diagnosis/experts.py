@@ -66,7 +66,7 @@ def empty(e: Evidence) -> Observed:
     Severity.note,
     "A domain's mask keeps everything",
     looks_at="domains whose mask keeps all edges: the search found nothing to leave out, or never came to them",
-    remedy="if all domains are named, training ended before the first search: train longer, or lower "
+    remedy="if all domains are named, the search is off or training ended before the first: train longer, or lower "
     "settings.search.every; if a few, they have no rows to search with",
     needs="masks",
 )

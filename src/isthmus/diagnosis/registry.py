@@ -1,10 +1,11 @@
 """Checks by their code, and what runs them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from isthmus.diagnosis.evidence import ABSENT, Evidence
 from isthmus.diagnosis.types import RANK, Diagnosis, Finding, NotChecked, Severity
+from isthmus.errors import ConfigError
 
 PAGE = "docs/diagnosis.md"
 Observed = Iterator[tuple[str, tuple[str, ...]]]
@@ -74,11 +75,20 @@ def check(
     return add
 
 
-def diagnose(evidence: Evidence, run: str, *, seeds: tuple[str, ...] = ()) -> Diagnosis:
-    """Make every check on what is known of a run."""
+def diagnose(
+    evidence: Evidence, run: str, *, seeds: tuple[str, ...] = (), only: Collection[str] = ()
+) -> Diagnosis:
+    """Make every check, or ``only`` those of these codes, on what is known of a run.
+
+    Raises:
+        ConfigError: no such code.
+    """
+    unknown = sorted(set(only) - CHECKS.keys())
+    if unknown:
+        raise ConfigError(f"no check {', '.join(unknown)}; there are: {', '.join(sorted(CHECKS))}")
     found: list[Finding] = []
     passed, silent = [], []
-    for code in sorted(CHECKS):
+    for code in sorted(only or CHECKS):
         one = CHECKS[code]
         try:
             findings = one.run(evidence)
