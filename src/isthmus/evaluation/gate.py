@@ -133,7 +133,7 @@ def _row(
     if estimate is None:
         outcome = Outcome.excluded if part.excluded else Outcome.cannot_tell
         return GateRow(**known, outcome=outcome, reason=found.reason)
-    difference = one_sided(estimate, rules.alpha, third=found.third, loss=found.loss)
+    difference = one_sided(estimate, rules.alpha, shape=found.shape, loss=found.loss)
     outcome, needed = Outcome.cannot_tell, None
     if part.excluded:
         outcome = Outcome.excluded
@@ -144,7 +144,7 @@ def _row(
     else:
         needed = ceil(
             found.rows
-            * factor_needed(estimate, rules.alpha, part.margin, third=found.third, loss=found.loss)
+            * factor_needed(estimate, rules.alpha, part.margin, shape=found.shape, loss=found.loss)
         )
     return GateRow(
         **known,

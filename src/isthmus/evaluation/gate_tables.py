@@ -1,7 +1,7 @@
 """What the gate asks of two models' tables: the difference in a domain, and over several at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +12,7 @@ from isthmus.evaluation.panel import Arm, Panel, dense, weighted_variance
 from isthmus.evaluation.predictions import Floats
 from isthmus.evaluation.rank_compare import Mask, Paired, estimate_or_reason, mean_difference
 from isthmus.evaluation.rules import Rules
-from isthmus.evaluation.variance import Estimate, over_seeds, third_moment
+from isthmus.evaluation.variance import Estimate, Shape, over_seeds
 
 LEAST = 2
 """Rows of each label that a domain needs to be part of a mean: one alone has no variance."""
@@ -23,15 +23,15 @@ class Measured:
     """The difference in some rows, or the reason why there is none that could be tested.
 
     ``estimate.units`` are effective ones: as many users of equally many rows would say as much.
-    ``third`` is its third central moment, summed over users as its variance is. ``loss`` is what a
-    unit may lose in one go, for ``gate_bounds.one_sided``.
+    ``shape`` is summed over users as its variance is. ``loss`` is what a unit may lose in one go.
+    Both are for ``gate_bounds.one_sided``.
     """
 
     rows: int
     positives: int
     estimate: Estimate | None = None
     reason: str = ""
-    third: float = 0.0
+    shape: Shape = field(default_factory=Shape)
     loss: float = 1.0
 
 
@@ -91,8 +91,8 @@ class ScoreTable:
             return Measured(*known, reason=reason)
         estimate = self._effective(self.differences.of_domain[d], rows)
         share = self.candidate.influence[rows] - self.incumbent.influence[rows]
-        third = third_moment(share, self.panel.users(rows))
-        return Measured(*known, estimate, third=third, loss=self._loss(self._mean_auc(d)))
+        shape = Shape.of(share, self.panel.users(rows))
+        return Measured(*known, estimate, shape=shape, loss=self._loss(self._mean_auc(d)))
 
     def mean(self, domains: Sequence[int]) -> Measured:
         positives = np.array([int(self.panel.label[self.panel.rows(d)].sum()) for d in domains])
@@ -111,9 +111,9 @@ class ScoreTable:
         estimate = over_seeds(values, variance, units)
         inside = np.isin(self.panel.domain, usable)
         auc = float(sum(weights[d] * self._mean_auc(d) for d in usable))
-        third = third_moment(weights[self.panel.domain] * share, self.panel.user)
+        shape = Shape.of(weights[self.panel.domain] * share, self.panel.user)
         estimate = self._effective(estimate, inside)
-        return Measured(*known, estimate, third=third, loss=self._loss(auc))
+        return Measured(*known, estimate, shape=shape, loss=self._loss(auc))
 
     def _shares(self, domains: npt.NDArray[np.int_]) -> Floats:
         """Shares in the error, [N], those of each label times sqrt(m / (m - 1)) for m such rows.
@@ -184,8 +184,8 @@ class RankTable:
         users = self.paired.user[rows] if self.rules.cluster == "user" else np.flatnonzero(rows)
         estimate = replace(found, units=effective(users))
         mean = self.paired.difference[:, rows].mean(axis=0)
-        third = third_moment((mean - mean.mean()) / len(mean), dense(users))
-        return Measured(*known, estimate, third=third, loss=_jump(self.paired.second[:, rows]))
+        shape = Shape.of((mean - mean.mean()) / len(mean), dense(users))
+        return Measured(*known, estimate, shape=shape, loss=_jump(self.paired.second[:, rows]))
 
 
 def _jump(values: Floats) -> float:

@@ -71,13 +71,23 @@ def clustered_mean(influence: Floats, cluster: Ints | None) -> tuple[float, int]
     return _scaled(sums, sums, len(sums)), len(sums)
 
 
-def third_moment(influence: Floats, cluster: Ints | None) -> float:
-    """Third central moment of the statistic whose shares these are ([N]): sum of cubes by cluster.
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Sums over clusters of the third and the fourth power of their shares in an error.
 
-    Its sign is the side on which rare, large shares lie. ``cluster`` [N] holds codes from 0.
+    ``third`` is the statistic's third moment: its sign is the side on which rare, large shares lie.
+    With ``fourth``, 2 variance^2 / (fourth - variance^2 / n) are the degrees of freedom of the
+    variance itself: n for normal shares of n clusters, few where a few clusters make it up.
     """
-    sums = influence if cluster is None else np.bincount(cluster, weights=influence)
-    return float((sums**3).sum())
+
+    third: float = 0.0
+    fourth: float = 0.0
+
+    @classmethod
+    def of(cls, influence: Floats, cluster: Ints | None) -> "Shape":
+        """Of the statistic whose shares these are, [N]; ``cluster`` [N] holds codes from 0."""
+        sums = influence if cluster is None else np.bincount(cluster, weights=influence)
+        return cls(float((sums**3).sum()), float((sums**4).sum()))
 
 
 def over_seeds(values: Floats, row_variance: float, units: int) -> Estimate:
