@@ -36,7 +36,7 @@ class Pool:
     """
 
     parts: tuple[Part, ...]
-    at_home: Ints = _NONE
+    at_home: Ints
     unknown: bool = False
 
     @property
@@ -150,7 +150,7 @@ class Catalogue:
         strange = tuple(name for name in asked if name not in self._domain)
         known = sorted(self._domain[name] for name in asked if name in self._domain)
         if strange and not known:
-            return Pool((Part(0, slice(0, len(self.items))),), unknown=True), strange
+            return Pool((Part(0, slice(0, len(self.items))),), _NONE, unknown=True), strange
         known = known or list(range(1, self.known_first + 1))
         first = [d for d in known if d <= self.known_first]
         parts = [Part(d, self.of_domain(d)) for d in first]

@@ -67,7 +67,7 @@ class Features:
 
     def _recent(self, one: Collected, length: int, person: Person, known: int | None) -> Ints:
         """A collected history, newest first, as a row at ``person.now`` would hold it."""
-        pairs: list[tuple[int, int]] = []
+        pairs: list[tuple[float, int]] = []
         if known is not None:
             bounds, ids, times = self._pasts[one.feature]
             part = slice(bounds[known], bounds[known + 1])

@@ -32,7 +32,7 @@ class Event:
 
     item: Id
     domain: str = ""
-    time: int | None = None
+    time: float | None = None
 
 
 class Candidate(Frozen):
@@ -59,7 +59,7 @@ class About(Frozen):
     user: Id | None = None
     history: tuple[Event, ...] = ()
     context: dict[str, Given] = {}
-    time: int | None = None
+    time: float | None = None
     trained: bool = True
     explain: bool = False
 
@@ -89,10 +89,25 @@ class RankRequest(About):
     k: PositiveInt | None = None
 
 
+class Kept(Protocol):
+    """An event as a source keeps it: ``isthmus.service.events.Event`` is one."""
+
+    @property
+    def item(self) -> str: ...
+    @property
+    def domain(self) -> str: ...
+    @property
+    def time(self) -> float: ...
+    @property
+    def value(self) -> float | None:
+        """0 says that the item was shown, and not taken; it is no part of a history."""
+        ...
+
+
 class HistorySource(Protocol):
     """Where events of users are kept."""
 
-    def history(self, user: str, limit: int) -> Sequence[Event]:
+    def history(self, user: str, limit: int) -> Sequence[Kept]:
         """The newest events of a user, at most ``limit``, in any order; none for a stranger."""
         ...
 

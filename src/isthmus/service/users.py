@@ -57,7 +57,7 @@ class Person:
     name: str | None
     events: list[Event]
     fresh: list[Event]
-    now: int
+    now: float
 
 
 def person(about: About, own: list[Event], others: list[Event], new: list[Event]) -> Person:
@@ -80,12 +80,12 @@ def person(about: About, own: list[Event], others: list[Event], new: list[Event]
 
 
 def _timed(
-    fresh: Iterable[Event], own: Iterable[Event], now: int | None
-) -> tuple[list[Event], int]:
+    fresh: Iterable[Event], own: Iterable[Event], now: float | None
+) -> tuple[list[Event], float]:
     """Events without a time become the newest, one after another."""
     fresh = list(fresh)
     times = [event.time for event in (*fresh, *own) if event.time is not None]
-    newest = max([*times, *([now] if now is not None else [])], default=0)
+    newest: float = max([*times, *([now] if now is not None else [])], default=0)
     timed = []
     for event in fresh:
         if event.time is None:
@@ -97,8 +97,10 @@ def _timed(
 
 def new_events(about: About, source: HistorySource | None) -> list[Event]:
     """What came since: of the source, then of the request."""
-    stored = source.history(about.user, NEWEST) if source is not None and about.user else ()
-    return [*stored, *about.history]
+    if source is None or about.user is None:
+        return list(about.history)
+    kept = (one for one in source.history(about.user, NEWEST) if one.value != 0)
+    return [*(Event(one.item, one.domain, one.time) for one in kept), *about.history]
 
 
 def as_ids(events: Iterable[Event], catalogue: Catalogue) -> tuple[Ints, Ints]:
