@@ -115,11 +115,13 @@ def test_a_model_is_refused_because_others_would_change(name, monkeypatch):
     monkeypatch.setattr(kind, "reads_other_domains", False)
     torch.manual_seed(0)
     model = randomise(build(kind))
-    try:
-        axes = domain_axes(kind, model.config, model.schema)
-    except ConfigError as error:
-        assert "no row for each domain" in str(error)
+    if name == "aesm2":  # its gates are of all domains at once
+        with pytest.raises(ConfigError, match="no row for each domain"):
+            domain_axes(kind, model.config, model.schema)
         return
+    if name == "hinet":  # which reads as many others as there are, up to three
+        model = randomise(kind(kind.Config(others=1), toy_schema(3)))
+    axes = domain_axes(kind, model.config, model.schema)
     child = kind(model.config, MORE)
     own = {k: torch.randn_like(v) for k, v in rows_of(model.state_dict(), axes, 1).items()}
     child.load_state_dict(with_rows(model.state_dict(), axes, 4, own))

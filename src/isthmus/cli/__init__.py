@@ -9,13 +9,21 @@ from rich.console import Console
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # isort: off
-from isthmus.cli import data, runs, guard, benchmarks, events, catalogue  # the order of the help
+from isthmus.cli import (
+    data,
+    runs,
+    guard,
+    diagnosis,
+    benchmarks,
+    events,
+    catalogue,
+)  # the order of the help
 
 # isort: on
 from isthmus.cli.app import app
 from isthmus.errors import IsthmusError
 
-__all__ = ["app", "benchmarks", "catalogue", "data", "events", "guard", "main", "runs"]
+__all__ = ["app", "benchmarks", "catalogue", "data", "diagnosis", "events", "guard", "main", "runs"]
 _STOPPED = 130
 
 

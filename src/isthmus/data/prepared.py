@@ -115,6 +115,24 @@ class Prepared:
             _check_file(path / name, record, verify)
         return cls(path, manifest, hashlib.sha256(raw).hexdigest())
 
+    def under(self, schema: Schema) -> "Prepared":
+        """The same data with the domains of a run, of which some came or went after its training.
+
+        Ids stay what they are: domains may have other names, and more may follow. Rows are encoded
+        by the run's names.
+
+        Raises:
+            MismatchError: the run's features are others, or it lacks ids that the data has.
+        """
+        ours, theirs = self.schema, schema.domains
+        if schema != ours.model_copy(update={"domains": theirs}) or len(theirs) < ours.num_domains:
+            raise MismatchError(
+                f"{self.path}: its features and domains are not those that the run was trained on; "
+                "give the run's own data"
+            )
+        manifest = self.manifest.model_copy(update={"data_schema": schema})
+        return Prepared(self.path, manifest, self.digest)
+
     @property
     def schema(self) -> Schema:
         return self.manifest.data_schema

@@ -128,24 +128,23 @@ class OneDomain(Ranker):
 
 def learn(
     parts: Parts,
-    rows: Impressions,
+    fitted: Impressions,
+    valid: Impressions,
     baseline: State,
     starts: Mapping[str, State],
     config: LearnConfig,
     *,
     reporter: Reporter = quiet,
 ) -> Learned:
-    """A domain's rows from its impressions, in order of time.
+    """A domain's rows, learned from ``fitted`` and judged by ``valid``, whatever ids these have.
 
     Args:
         baseline: what it has if nothing better is found, such as the unknown domain's rows.
-        starts: what learning may begin with beside it; the best on rows to fit is taken, if it is
+        starts: what learning may begin with beside it; the best on ``fitted`` is taken, if it is
             better than the baseline by more than noise.
     """
-    own = Impressions(rows.features, torch.full_like(rows.domain, OWN), rows.label)
-    held = round(len(own) * config.valid_share)
-    fitted, valid = own[: len(own) - held], own[len(own) - held :]
-    if len(own) < config.least or held < 2 or not len(fitted):
+    fitted, valid = _as_own(fitted), _as_own(valid)
+    if len(fitted) + len(valid) < config.least or len(valid) < 2 or not len(fitted):
         return Learned(baseline, "baseline", "baseline", 0, len(valid), {})
     model = OneDomain(parts)
     name, start = _start(model, fitted, baseline, starts)
@@ -159,6 +158,10 @@ def learn(
     chosen = best if _is_better(loss_N["baseline"] - loss_N[best], config.margin) else "baseline"
     means = {key: float(loss.mean()) for key, loss in loss_N.items()}
     return Learned(found[chosen], chosen, name, len(fitted), len(valid), means)
+
+
+def _as_own(rows: Impressions) -> Impressions:
+    return Impressions(rows.features, torch.full_like(rows.domain, OWN), rows.label)
 
 
 def _start(
