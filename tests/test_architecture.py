@@ -10,7 +10,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "isthmus"
 # Lowest first; a module may import its own layer and those below, and evaluation from training on.
-# A row beside it: evaluation and report rest on schema and errors alone.
+# A row beside it: evaluation, diagnosis and report rest on schema and errors alone.
 LAYERS = [
     {"schema", "errors", "progress", "files", "toml"},
     {"batch"},
@@ -19,10 +19,16 @@ LAYERS = [
     {"training", "inference", "evaluation", "reference"},
 ]
 # The store reads and writes tables; tensors it hands to training, when it is asked for some.
-BESIDE = {"evaluation": set(), "report": {"evaluation"}, "store": {"evaluation", "training"}}
+BESIDE = {
+    "evaluation": set(),
+    "diagnosis": {"evaluation"},
+    "report": {"evaluation", "diagnosis"},
+    "store": {"evaluation", "training"},
+}
 BASE = {"schema", "errors", "progress", "files", "toml"}
 WITHOUT_TORCH = (
     "evaluation",
+    "diagnosis",
     "report",
     "store",
     "schema.py",

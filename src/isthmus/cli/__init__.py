@@ -9,21 +9,25 @@ from rich.console import Console
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # isort: off
-from isthmus.cli import (
-    data,
-    runs,
-    guard,
-    diagnosis,
-    benchmarks,
-    events,
-    catalogue,
-)  # the order of the help
+# in the order of the help
+from isthmus.cli import data, runs, guard, diagnosis, benchmarks, events, catalogue
 
 # isort: on
 from isthmus.cli.app import app
 from isthmus.errors import IsthmusError
 
-__all__ = ["app", "benchmarks", "catalogue", "data", "diagnosis", "events", "guard", "main", "runs"]
+__all__ = [
+    "app",
+    "benchmarks",
+    "catalogue",
+    "data",
+    "diagnosis",
+    "events",
+    "guard",
+    "main",
+    "runs",
+    "serving",
+]
 _STOPPED = 130
 
 

@@ -4,6 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 
+from isthmus.diagnosis import Finding
 from isthmus.evaluation import Metrics, RankMetrics, SharingTable
 from isthmus.evaluation.guarding import GuardTable
 from isthmus.schema import Frozen
@@ -133,8 +134,9 @@ class ReportData(Frozen):
 
     ``metrics`` (of retrievers ``rank_metrics``) and ``curves`` are keyed by the model's name, in the
     order of display, as are ``costs``. ``further`` are sharing tables of the same models in other
-    metrics; ``tuned`` says how each model's settings were found. ``notes`` are shown as they are, one paragraph each. JSON round trip: ``model_dump_json`` and
-    ``model_validate_json``.
+    metrics; ``tuned`` says how each model's settings were found. ``findings`` are those of
+    ``isthmus diagnose``, in its order. ``notes`` are shown as they are, one paragraph each. JSON
+    round trip: ``model_dump_json`` and ``model_validate_json``.
     """
 
     title: str
@@ -148,4 +150,5 @@ class ReportData(Frozen):
     tuned: tuple[Tuned, ...] = ()
     costs: dict[str, Cost] = {}
     guard: GuardTable | None = None
+    findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()

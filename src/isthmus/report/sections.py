@@ -34,6 +34,7 @@ SECTIONS: Final = (
     Section("training", "Training"),
     Section("masks", "Masks"),
     Section("cost", "Cost"),
+    Section("findings", "Findings", lambda data: bool(data.findings)),
     Section("made-from", "Made from"),
 )
 
