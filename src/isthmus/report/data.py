@@ -7,6 +7,7 @@ from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_vali
 from isthmus.diagnosis import Finding
 from isthmus.evaluation import Metrics, RankMetrics, SharingTable
 from isthmus.evaluation.guarding import GuardTable
+from isthmus.evaluation.transfer import TransferMap
 from isthmus.schema import Frozen
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -147,6 +148,7 @@ class ReportData(Frozen):
     further: tuple[SharingTable, ...] = ()
     curves: dict[str, Curves] = {}
     masks: Masks | None = None
+    transfer: TransferMap | None = None
     tuned: tuple[Tuned, ...] = ()
     costs: dict[str, Cost] = {}
     guard: GuardTable | None = None
