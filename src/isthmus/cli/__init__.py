@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # isort: off
 # in the order of the help
-from isthmus.cli import data, runs, guard, diagnosis, benchmarks, events, catalogue
+from isthmus.cli import data, runs, guard, diagnosis, serving, benchmarks, events, catalogue
 
 # isort: on
 from isthmus.cli.app import app
