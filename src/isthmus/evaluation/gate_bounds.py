@@ -10,7 +10,7 @@ POWER = 0.8
 """The chance of passing that ``needed`` is for, of a candidate that is equal."""
 
 
-LEAST = 5
+LEAST = 10
 """Degrees of freedom below which their own estimate says nothing."""
 
 
@@ -41,7 +41,7 @@ def one_sided(e: Estimate, alpha: float, *, shape: Shape = Shape(), loss: float 
     (Johnson, JASA 73, 1978; Hall, Biometrika 79, 1992), where that lowers the bound; and a variance
     of which a few users make up most has few degrees of freedom (but at least ``LEAST``):
 
-        low = value' - t s' + min(k3', 0) / s'^2 x (1 + 2 z^2) / 6,
+        low = value' - t s' + min(k3', 0) / s'^2 x (1 + 2 t^2) / 6,
         t of min(e.freedom, 2 s'^4 / (k4' - s'^4 / n)) degrees of freedom.
 
     c solves c + z sqrt(c) + (1 + 2 z^2) / 6 = -ln alpha (0.63 at 0.05), so that a loss of which n
@@ -65,21 +65,21 @@ def _guarded(e: Estimate, alpha: float, shape: Shape, loss: float) -> _Guarded:
         return _Guarded(centre, 0.0, 0.0, e.freedom)
     third = (n**3 * shape.third - more * far**3) / (n + more) ** 3
     fourth = (n**4 * shape.fourth + more * far**4) / (n + more) ** 4 - variance**2 / n
-    freedom = 2 * variance**2 / fourth if fourth > 0 else e.freedom
-    lean = min(third, 0.0) / variance * _skewed(alpha)
-    return _Guarded(centre, math.sqrt(variance), lean, min(e.freedom, max(freedom, LEAST)))
+    freedom = min(e.freedom, max(2 * variance**2 / fourth, LEAST) if fourth > 0 else e.freedom)
+    lean = min(third, 0.0) / variance * _skewed(quantile(freedom, 1 - alpha))
+    return _Guarded(centre, math.sqrt(variance), lean, freedom)
 
 
 def further_units(alpha: float) -> float:
     """The c of ``one_sided``."""
     z = quantile(math.inf, 1 - alpha)
-    rest = -math.log(alpha) - _skewed(alpha)
+    rest = -math.log(alpha) - _skewed(z)
     return (math.sqrt(z**2 + 4 * rest) - z) ** 2 / 4
 
 
-def _skewed(alpha: float) -> float:
-    """How much a skewed t is off, (1 + 2 z^2) / 6."""
-    return (1 + 2 * quantile(math.inf, 1 - alpha) ** 2) / 6
+def _skewed(t: float) -> float:
+    """How far off Student's t is at this quantile, in units of its skewness."""
+    return (1 + 2 * t**2) / 6
 
 
 def p_worse(e: Estimate) -> float:
