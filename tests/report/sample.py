@@ -4,14 +4,18 @@ import math
 import random
 
 from isthmus.evaluation import (
+    CalibrationShift,
     DomainMetrics,
     DomainSharing,
     Interval,
     Metrics,
+    Rules,
     SharingTable,
+    Shift,
     Verdict,
 )
-from isthmus.report.data import CreatedFrom, Curves, Masks, ReportData
+from isthmus.evaluation.advice import advise
+from isthmus.report.data import Cost, CreatedFrom, Curves, Masks, ReportData, Tuned
 
 NAMES = (
     "SOFT DRINKS", "FRZN MEAT/MEAT DINNERS", "CHEESE", "FROZEN PIZZA", "BAG SNACKS",
@@ -45,12 +49,14 @@ def sample(domains: int = 32, *, names: tuple[str, ...] = NAMES) -> ReportData:
         sharing=table,
         curves={name: curves(rng, name) for name in MODELS.values()},
         masks=masks(titles, rng),
+        tuned=tuned(),
+        costs=costs(domains),
         notes=("Rows of the unknown domain are not part of any mean.",),
     )
 
 
 def sharing(titles: tuple[str, ...], rng: random.Random) -> SharingTable:
-    rows = tuple(_row(i, title, rng) for i, title in enumerate(titles))
+    rows = tuple(_advised(_row(i, title, rng), random.Random(i)) for i, title in enumerate(titles))
     best_first = sorted(
         rows,
         key=lambda row: (
@@ -105,6 +111,49 @@ def _row(i: int, title: str, rng: random.Random) -> DomainSharing:
         verdict=verdict,
         reason="" if not small or sure else "would need a difference of more than 0.05",
     )
+
+
+def _advised(row: DomainSharing, rng: random.Random) -> DomainSharing:
+    """With its calibration, and what to do with it."""
+    if row.gain is None:
+        found = CalibrationShift(verdict=Shift.not_measurable, reason=row.reason)
+    else:
+        shift, half = math.exp(rng.gauss(0.02, 0.12)), 1.2 / math.sqrt(row.rows)
+        joint, own = math.exp(rng.gauss(0, 0.15)), 1.0
+        verdict = Shift.none
+        if abs(math.log(shift)) > half:
+            verdict = rng.choice([Shift.nearer, Shift.moved, Shift.farther])
+        found = CalibrationShift(
+            joint=ratio(joint, 0.1), isolated=ratio(own, 0.1), shift=ratio(shift, half),
+            p_value=0.01, p_adjusted=0.3 if verdict == Shift.none else 0.01, verdict=verdict,
+        )  # fmt: skip
+    row = row.model_copy(update={"calibration": found})
+    return row.model_copy(update={"advice": advise(row, Rules())})
+
+
+def ratio(value: float, half: float) -> Interval:
+    return Interval(value=value, low=value * math.exp(-half), high=value * math.exp(half))
+
+
+def tuned() -> tuple[Tuned, ...]:
+    own, found = {"lr": 0.001, "batch_size": 1024}, {"lr": 0.0003, "batch_size": 512}
+    common = {"metric": "domain_auc", "trials": 8, "own": own, "own_score": 0.701}
+    return (
+        Tuned(part="joint", model="aread", found=found, score=0.708, **common),
+        Tuned(part="isolated", model="mlp", found=own, score=0.701, diverged=1, **common),
+        Tuned(part="shared", model="lightgbm", metric="domain_auc"),
+    )
+
+
+def costs(domains: int) -> dict[str, Cost]:
+    return {
+        "aread": Cost(models=1, parameters=4_100_000, stored_bytes=16_500_000,
+                      training_cpu_s=412.0, scoring_cpu_us=21.3),
+        "shared_mlp": Cost(models=1, parameters=3_900_000, stored_bytes=15_700_000,
+                           training_cpu_s=96.5, scoring_cpu_us=4.1),
+        "isolated": Cost(models=domains, parameters=210_000 * domains,
+                         stored_bytes=850_000 * domains, training_cpu_s=7.5 * domains),
+    }  # fmt: skip
 
 
 def around(value: float, half: float, *, top: float | None = 1.0) -> Interval:

@@ -19,10 +19,9 @@ def tables(text: str) -> list[list[str]]:
 
 def test_every_line_of_a_table_has_as_many_cells_whatever_the_domains_are_called():
     data = sample(8, names=(*NASTY, "C", "D", "E"))
-    sharing, models = tables(to_markdown(data))
-    assert len(sharing) == 2 + 8
-    assert len(models) == 2 + 3
-    for table in (sharing, models):
+    found = tables(to_markdown(data))
+    assert [len(table) - 2 for table in found] == [8, 3, 3, 3], "domains, models, settings, costs"
+    for table in found:
         assert {len(cells(line)) for line in table} == {len(cells(table[0]))}
 
 
@@ -32,10 +31,12 @@ def test_the_figures_stand_in_the_table():
     for row, line in zip(data.sharing.rows, lines, strict=True):
         found = [text.strip() for text in cells(line)]
         assert found[0].replace("\\", "") == row.domain
-        assert found[1] == f"{row.rows:,}"
-        assert found[-1].startswith(row.verdict.value)
+        assert found[1:3] == [f"{row.train_rows:,}", f"{row.rows:,}"]
+        assert found[-2].startswith(row.verdict.value)
+        assert found[-1] == f"{row.advice.action.value}: {cell(row.advice.reason)}"
         if row.gain is not None:
-            assert found[6].startswith("−" if row.gain.value < 0 else "+")
+            assert found[7].startswith("−" if row.gain.value < 0 else "+")
+            assert found[-3].startswith(f"×{row.calibration.shift.value:.2f} ")
 
 
 def test_markup_in_names_is_text():

@@ -23,7 +23,7 @@ def test_pictures_are_written_without_a_browser(tmp_path):
     data = sample(6)
     written = save_pictures(data, tmp_path / "new" / "folder", scale=1)
     keys = {path.stem for path in written}
-    assert {"gains", "auc", "calibration", "masks", "overlap"} < keys
+    assert {"gains", "auc", "calibration-shift", "calibration", "masks", "overlap"} < keys
     for path in written:
         if path.suffix == ".png":
             assert path.read_bytes().startswith(b"\x89PNG")
@@ -82,7 +82,15 @@ def test_very_different_losses_get_a_logarithmic_axis():
 
 def test_absent_figures_leave_a_reason():
     reasons = {p.key: p.reason for p in pictures(ReportData(title="t"))}
-    assert set(reasons) == {"gains", "auc", "calibration", "training", "masks", "overlap"}
+    assert set(reasons) == {
+        "gains",
+        "auc",
+        "calibration-shift",
+        "calibration",
+        "training",
+        "masks",
+        "overlap",
+    }
     assert all(reasons.values())
     assert "masks" in reasons["masks"]
 

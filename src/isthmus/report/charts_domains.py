@@ -1,18 +1,15 @@
-"""Pictures with one row (or point) a domain: gains, AUC of the models, calibration."""
+"""Pictures with one row a domain: gains, and the AUC of the models."""
 
 import math
-from collections.abc import Mapping
 from typing import Any, Final
 
 import altair as alt
 
-from isthmus.evaluation import DomainSharing, Interval, Metrics, SharingTable
+from isthmus.evaluation import DomainSharing, Interval, SharingTable
 from isthmus.report import words
 from isthmus.report.palette import SHAPES, Palette
 from isthmus.report.picture import MANY, Picture, rows_of, step
 
-_MODEL_SHAPES: Final = ("circle", "diamond", "square", "triangle-up", "cross")
-_RATIO_TICKS: Final = (0.1, 0.2, 0.5, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 5, 10)
 ROLE_SHAPES: Final = {"joint": "circle", "shared": "diamond", "isolated": "square"}
 _ABSENT: Final = "The report was made without isolated models, so there is no gain to show."
 
@@ -29,7 +26,9 @@ def gains(table: SharingTable | None, palette: Palette) -> Picture:
     if not rows:
         return Picture(key, title, reason="No domain has enough rows to measure a gain.")
     chart = _interval_plot(rows, table, palette)
-    return Picture(key, title, _gain_caption(table, len(rows)), chart, tall=len(rows) > MANY)
+    return Picture(
+        key, title, _gain_caption(table, len(rows)), chart, tall=len(rows) > MANY, by_domain=True
+    )
 
 
 def _gain_caption(table: SharingTable, shown: int) -> str:
@@ -45,7 +44,7 @@ def _gain_caption(table: SharingTable, shown: int) -> str:
 
 
 def _interval_plot(rows: list[DomainSharing], table: SharingTable, palette: Palette) -> Any:
-    values = [{**_tooltip_values(row, table), **_bar(row.gain)} for row in rows]
+    values = [{**_tooltip_values(row, table), **bar(row.gain)} for row in rows]
     names = [row.domain for row in rows]
     present = [v for v in words.ORDER if any(row.verdict == v for row in rows)]
     tooltip = [
@@ -57,7 +56,7 @@ def _interval_plot(rows: list[DomainSharing], table: SharingTable, palette: Pale
     scale = alt.Scale(domain=present, range=[palette.verdicts[v] for v in present])
     shapes = alt.Scale(domain=present, range=[SHAPES[v] for v in present])
     base = alt.Chart(rows_of(values)).encode(
-        y=_domain_axis(names),
+        y=domain_axis(names),
         color=alt.Color("verdict:N", scale=scale, legend=alt.Legend(title=None)),
     )
     zero = alt.Chart(rows_of([{"zero": 0}])).mark_rule(color=palette.muted).encode(x="zero:Q")
@@ -75,7 +74,10 @@ def _interval_plot(rows: list[DomainSharing], table: SharingTable, palette: Pale
         shape=alt.Shape("verdict:N", scale=shapes, legend=alt.Legend(title=None)),
         size=alt.Size(
             "rows:Q",
-            scale=alt.Scale(type="sqrt", range=[30, 240]),
+            # its own domain, not that of the rows shown: filtering changes no mark's size
+            scale=alt.Scale(
+                type="sqrt", domain=[0, max(row.rows for row in rows) or 1], range=[20, 240]
+            ),
             legend=_size_legend([row.rows for row in rows], palette),
         ),
         tooltip=tooltip,
@@ -99,7 +101,8 @@ def _size_legend(rows: list[int], palette: Palette) -> Any:
     )
 
 
-def _domain_axis(names: list[str]) -> Any:
+def domain_axis(names: list[str]) -> Any:
+    """One row a domain, in this order."""
     close = len(names) > MANY
     axis = alt.Axis(
         grid=True, ticks=False, domain=False, labelFontSize=9 if close else 11, labelOverlap=False
@@ -107,7 +110,8 @@ def _domain_axis(names: list[str]) -> Any:
     return alt.Y("domain:N", sort=None, scale=alt.Scale(domain=names), title=None, axis=axis)
 
 
-def _bar(interval: Interval | None) -> dict[str, float]:
+def bar(interval: Interval | None) -> dict[str, float]:
+    """The fields ``value``, ``low`` and ``high`` of a row; none where it is undefined."""
     if interval is None:
         return {}
     return {key: round(getattr(interval, key), 5) for key in ("value", "low", "high")}
@@ -166,7 +170,7 @@ def aucs(table: SharingTable | None, palette: Palette) -> Picture:
         return Picture(key, title, reason="No domain has test rows." if table.of_items else missing)
     caption = "In the order of the table below. The line spans the models of one domain."
     chart = _dot_plot(rows, table, palette)
-    return Picture(key, title, caption, chart, tall=len(rows) > MANY)
+    return Picture(key, title, caption, chart, tall=len(rows) > MANY, by_domain=True)
 
 
 def _dot_plot(rows: list[DomainSharing], table: SharingTable, palette: Palette) -> Any:
@@ -175,7 +179,7 @@ def _dot_plot(rows: list[DomainSharing], table: SharingTable, palette: Palette) 
         {
             "domain": row.domain,
             "model": name,
-            **_bar(auc),
+            **bar(auc),
             "auc": _auc_text(auc, table),
             "rows": row.rows,
         }
@@ -186,7 +190,7 @@ def _dot_plot(rows: list[DomainSharing], table: SharingTable, palette: Palette) 
     models = [name for _, name in roles]
     colours = alt.Scale(domain=models, range=[getattr(palette, role) for role, _ in roles])
     shapes = alt.Scale(domain=models, range=[ROLE_SHAPES[role] for role, _ in roles])
-    base = alt.Chart(rows_of(values)).encode(y=_domain_axis([row.domain for row in rows]))
+    base = alt.Chart(rows_of(values)).encode(y=domain_axis([row.domain for row in rows]))
     x = alt.X(
         "value:Q",
         title=table.title,
@@ -213,71 +217,3 @@ def _dot_plot(rows: list[DomainSharing], table: SharingTable, palette: Palette) 
 def _auc_text(interval: Interval, table: SharingTable) -> str:
     digits = words.digits(table)
     return f"{words.number(interval.value, digits)} {words.bounds(interval, digits)}"
-
-
-def calibration(metrics: Mapping[str, Metrics], palette: Palette) -> Picture:
-    """Mean score over mean label of each domain against its size; 1 is right."""
-    key, title = "calibration", "Calibration by domain"
-    values = [
-        {
-            "domain": domain,
-            "model": model,
-            "rows": found.rows,
-            "ratio": round(found.calibration_ratio, 4),
-            "ece": words.number(found.ece),
-        }
-        for model, whole in metrics.items()
-        for domain, found in whole.by_domain.items()
-        if found.calibration_ratio is not None and found.calibration_ratio > 0 and found.rows > 0
-    ]
-    if not values:
-        reason = "No model was measured domain by domain by what its scores promise."
-        return Picture(key, title, reason=reason)
-    caption = (
-        "Mean predicted over observed rate, by the number of test rows: at 1 a model promises what "
-        "comes true, at 2 twice as much. Both axes are logarithmic."
-    )
-    return Picture(key, title, caption, _calibration_plot(values, list(metrics), palette))
-
-
-def _calibration_plot(values: list[dict[str, Any]], models: list[str], palette: Palette) -> Any:
-    colours = [palette.series[i % len(palette.series)] for i in range(len(models))]
-    shapes = [_MODEL_SHAPES[i % len(_MODEL_SHAPES)] for i in range(len(models))]
-    one = alt.Chart(rows_of([{"one": 1}])).mark_rule(color=palette.muted).encode(y="one:Q")
-    points = alt.Chart(rows_of(values)).mark_point(filled=True, size=55, opacity=0.75, clip=True)
-    points = points.encode(
-        x=alt.X(
-            "rows:Q",
-            title="test rows",
-            scale=alt.Scale(type="log", nice=False, padding=16),
-            axis=alt.Axis(format="~s", grid=False, tickCount=6, labelFlush=False),
-        ),
-        y=_ratio_axis([value["ratio"] for value in values]),
-        color=_by_model(alt.Color, models, colours),
-        shape=_by_model(alt.Shape, models, shapes),
-        tooltip=[
-            alt.Tooltip("domain:N", title="Domain"),
-            alt.Tooltip("model:N", title="Model"),
-            alt.Tooltip("ratio:Q", title="Predicted / observed", format=".3f"),
-            alt.Tooltip("ece:N", title="Calibration error (ECE)"),
-            alt.Tooltip("rows:Q", title="Test rows", format=","),
-        ],
-    )
-    return alt.layer(one, points).properties(width="container", height=280)
-
-
-def _by_model(channel: Any, models: list[str], range: list[str]) -> Any:
-    scale = alt.Scale(domain=models, range=range)
-    return channel("model:N", scale=scale, legend=alt.Legend(title=None))
-
-
-def _ratio_axis(ratios: list[float]) -> Any:
-    """A logarithmic axis, as far above 1 as below it; beyond tenfold a ratio stands at the edge."""
-    far = min(10.0, 1.1 * max(1.15, *(max(ratio, 1 / ratio) for ratio in ratios)))
-    ticks = [tick for tick in _RATIO_TICKS if 1 / far <= tick <= far]
-    return alt.Y(
-        "ratio:Q",
-        title="predicted / observed",
-        scale=alt.Scale(type="log", domain=[1 / far, far], nice=False, clamp=True),
-        axis=alt.Axis(values=ticks, format="~g"),
-    )

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final, Literal
 
 from isthmus.evaluation import DomainSharing, SharingTable
 from isthmus.report import words
+
+Kind = Literal["name", "number", "verdict", "calibration", "advice"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,20 +15,27 @@ class DomainColumn:
     """One column: ``main`` is the figure, ``detail`` its interval, ``key`` what it is sorted by.
 
     ``key`` is ``None`` where the figure is undefined; such rows stand last in either direction.
+    ``kind`` says how the page shows it.
     """
 
     title: str
     main: Callable[[DomainSharing], str]
     key: Callable[[DomainSharing], float | str | None]
     detail: Callable[[DomainSharing], str] = lambda _: ""
-    numeric: bool = True
+    kind: Kind = "number"
+
+    @property
+    def numeric(self) -> bool:
+        """Whether figures stand in it, which are set to the right."""
+        return self.kind in ("number", "calibration")
 
 
 def domain_columns(table: SharingTable) -> list[DomainColumn]:
-    """Domain, sizes, AUC of each model with its interval, gain, p-value, detectable, verdict."""
+    """Domain, sizes, each model's AUC, gain and its test, calibration, verdict, what to do."""
     digits = words.digits(table)
     return [
-        DomainColumn("Domain", lambda r: r.domain, lambda r: r.domain.casefold(), numeric=False),
+        DomainColumn("Domain", lambda r: r.domain, lambda r: r.domain.casefold(), kind="name"),
+        DomainColumn("Train rows", lambda r: f"{r.train_rows:,}", lambda r: r.train_rows),
         DomainColumn("Test rows", lambda r: f"{r.rows:,}", lambda r: r.rows),
         DomainColumn(
             words.known(table).capitalize(), lambda r: f"{r.positives:,}", lambda r: r.positives
@@ -41,14 +51,32 @@ def domain_columns(table: SharingTable) -> list[DomainColumn]:
         DomainColumn(
             "Detectable", lambda r: words.number(r.detectable, digits), lambda r: r.detectable
         ),
+        *([_CALIBRATION] if any(row.calibration for row in table.rows) else []),
         DomainColumn(
             "Verdict",
             lambda r: r.verdict.value,
             lambda r: words.ORDER.index(r.verdict),
-            lambda r: r.reason,
-            numeric=False,
+            lambda r: "" if r.advice else r.reason,  # else the advice says it
+            kind="verdict",
         ),
+        *([_ADVICE] if any(row.advice for row in table.rows) else []),
     ]
+
+
+_CALIBRATION: Final = DomainColumn(
+    "Calibration shift",
+    lambda r: words.times(r.calibration.shift if r.calibration else None),
+    lambda r: r.calibration.shift.value if r.calibration and r.calibration.shift else None,
+    lambda r: words.shifted(r.calibration),
+    kind="calibration",
+)
+_ADVICE: Final = DomainColumn(
+    "What to do",
+    lambda r: r.advice.action.value if r.advice else words.NONE,
+    lambda r: words.ACTIONS.index(r.advice.action) if r.advice else None,
+    lambda r: r.advice.reason if r.advice else "",
+    kind="advice",
+)
 
 
 def _figure(table: SharingTable, role: str, name: str) -> DomainColumn:

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Sequence
 
-from isthmus.evaluation import Comparison, SharingTable
+from isthmus.evaluation import Comparison, DomainSharing, SharingTable
 from isthmus.evaluation.guarding import GuardTable
 from isthmus.report import words
-from isthmus.report.columns import domain_columns
+from isthmus.report.columns import DomainColumn, domain_columns
+from isthmus.report.cost_table import COST_NOTE, COSTS, TUNED, cost_rows, tuned_note, tuned_rows
 from isthmus.report.data import ReportData
 from isthmus.report.guard_table import guard_columns, guard_headline, guard_rows, left_lines
 from isthmus.report.leaderboard import COLUMNS, leaderboard
@@ -23,6 +24,9 @@ def to_markdown(data: ReportData) -> str:
     parts = [f"# {cell(data.title)}"]
     if data.sharing is not None:
         parts += [cell(words.headline(data.sharing)), sharing_table(data.sharing)]
+        parts += [
+            cell(said) for said in (words.to_do(data.sharing), words.calibration(data.sharing))
+        ]
         parts += [f"{words.tally(data.sharing.counts)}. {cell(data.sharing.protocol)}".strip()]
     for table in data.further:
         parts += [f"## {table.title}", cell(words.headline(table)), sharing_table(table)]
@@ -33,21 +37,27 @@ def to_markdown(data: ReportData) -> str:
         parts += ["## Models", _metrics_table(data)]
     if data.rank_metrics:
         parts += ["## Models", _rank_table(data)]
+    parts += _tuned_and_costs(data)
     if data.notes:
         parts += ["## Notes", *(cell(note) for note in data.notes)]
     parts += _created_from(data)
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def sharing_table(table: SharingTable) -> str:
     """The domain table; intervals stand beside their figures."""
     columns = domain_columns(table)
-    rows = [
-        [" ".join(filter(None, (column.main(row), column.detail(row)))) for column in columns[:-1]]
-        + [f"{row.verdict.value}{f' ({row.reason})' if row.reason else ''}"]
-        for row in table.rows
-    ]
+    rows = [[_written(column, row) for column in columns] for row in table.rows]
     return _table([column.title for column in columns], [c.numeric for c in columns], rows)
+
+
+def _written(column: DomainColumn, row: DomainSharing) -> str:
+    main, detail = column.main(row), column.detail(row)
+    if not detail:
+        return main
+    return {"verdict": f"{main} ({detail})", "advice": f"{main}: {detail}"}.get(
+        column.kind, f"{main} {detail}"
+    )
 
 
 def comparison_to_markdown(comparison: Comparison, *, names: tuple[str, str] = ("A", "B")) -> str:
@@ -97,6 +107,19 @@ def _rank_table(data: ReportData) -> str:
         for row in rank_rows(data.rank_metrics)
     ]
     return _table(["Model", "Among", *names], [False, False, *([True] * len(names))], rows)
+
+
+def _tuned_and_costs(data: ReportData) -> list[str]:
+    parts = []
+    if data.tuned:
+        numeric = [False, False, *([True] * (len(TUNED) - 2))]
+        parts += ["## How settings were found", _table(TUNED, numeric, tuned_rows(data.tuned))]
+        parts += [cell(tuned_note(data.tuned))]
+    if data.costs:
+        isolated = data.sharing.names.get("isolated") if data.sharing else None
+        numeric = [False, *([True] * (len(COSTS) - 1))]
+        parts += ["## Cost", _table(COSTS, numeric, cost_rows(data.costs, isolated)), COST_NOTE]
+    return parts
 
 
 def _table(titles: Sequence[str], numeric: Sequence[bool], rows: Sequence[Sequence[str]]) -> str:

@@ -19,6 +19,7 @@ class Picture:
     """``key`` is its file name and anchor. Without ``chart``, ``reason`` says what was missing.
 
     ``dense`` pictures have too many marks for SVG and are drawn on a canvas; ``tall`` ones scroll.
+    Those ``by_domain`` have rows with a field ``domain``: filtering the page's table filters them.
     """
 
     key: str
@@ -28,6 +29,7 @@ class Picture:
     reason: str = ""
     dense: bool = False
     tall: bool = False
+    by_domain: bool = False
 
     def spec(self) -> dict[str, Any]:
         """The Vega-Lite specification, with a description for screen readers."""

@@ -7,7 +7,13 @@ from typing import Any
 
 import vl_convert
 
-from isthmus.report import charts_domains, charts_guard, charts_masks, charts_training
+from isthmus.report import (
+    charts_calibration,
+    charts_domains,
+    charts_guard,
+    charts_masks,
+    charts_training,
+)
 from isthmus.report.data import ReportData
 from isthmus.report.palette import LIGHT, Palette
 from isthmus.report.picture import Picture, theme
@@ -18,7 +24,8 @@ def pictures(data: ReportData, palette: Palette = LIGHT) -> list[Picture]:
     return [
         charts_domains.gains(data.sharing, palette),
         charts_domains.aucs(data.sharing, palette),
-        charts_domains.calibration(data.metrics, palette),
+        charts_calibration.shifts(data.sharing, palette),
+        charts_calibration.calibration(data.metrics, palette),
         *charts_training.curves(data.curves, palette),
         charts_masks.masks(data.masks, palette),
         charts_masks.overlap(data.masks, palette),

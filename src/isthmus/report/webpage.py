@@ -26,7 +26,7 @@ def render(template: str, drawn: Sequence[Picture], **values: Any) -> str:
         light=Markup(properties(LIGHT)),
         dark=Markup(properties(DARK)),
         style=_asset("report.css"),
-        script=_asset("report.js"),
+        script=_asset("tables.js") + _asset("pictures.js"),
         bundle=_bundle(),
     )
 
@@ -35,7 +35,11 @@ def _charts(drawn: Sequence[Picture]) -> dict[str, Any]:
     return {
         "config": theme(PAGE),
         "pictures": {
-            picture.key: {"spec": picture.spec(), "dense": picture.dense}
+            picture.key: {
+                "spec": picture.spec(),
+                "dense": picture.dense,
+                "byDomain": picture.by_domain,
+            }
             for picture in drawn
             if picture.chart is not None
         },

@@ -1,9 +1,20 @@
 """Figures in words, said once and alike in every form of the report."""
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
-from isthmus.evaluation import UNKNOWN, DomainSharing, Interval, Metrics, SharingTable, Verdict
+from isthmus.evaluation import (
+    UNKNOWN,
+    Action,
+    CalibrationShift,
+    DomainSharing,
+    Interval,
+    Metrics,
+    SharingTable,
+    Shift,
+    Verdict,
+)
 
 ROLES: Final = ("joint", "shared", "isolated")
 ORDER: Final = (Verdict.gains, Verdict.unchanged, Verdict.hurt, Verdict.not_measurable)
@@ -12,6 +23,16 @@ MEANING: Final = {
     Verdict.unchanged: "no difference, in a domain large enough to have shown one",
     Verdict.hurt: "worse than its own model, by more than chance",
     Verdict.not_measurable: "no difference seen, and too little data to have shown one",
+}
+ACTIONS: Final = (Action.own, Action.collect, Action.pool, Action.jointly)
+"""Those first that ask for something to be done."""
+SHIFTS: Final = (Shift.nearer, Shift.none, Shift.moved, Shift.farther)
+SHIFT_MEANING: Final = {
+    Shift.nearer: "nearer to what comes true",
+    Shift.none: "no shift",
+    Shift.moved: "shifted, too few labels to say whether for the better",
+    Shift.farther: "farther from what comes true",
+    Shift.not_measurable: "not measurable",
 }
 MINUS: Final = "\N{MINUS SIGN}"
 NONE: Final = "\N{EN DASH}"
@@ -55,6 +76,19 @@ def p_value(p: float | None) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def times(ratio: Interval | None) -> str:
+    """``×1.12``; a dash where undefined."""
+    return NONE if ratio is None else f"×{number(ratio.value, 2)}"
+
+
+def shifted(found: CalibrationShift | None) -> str:
+    """``[1.05, 1.19] farther``: the interval, and what is said where it is more than chance."""
+    if found is None or found.shift is None:
+        return ""
+    said = "" if found.verdict == Shift.none else f" {found.verdict.value}"
+    return f"{bounds(found.shift, 2)}{said}"
+
+
 def plural(count: int, noun: str) -> str:
     """``1 domain``, ``32 domains``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
@@ -64,6 +98,39 @@ def tally(counts: dict[Verdict, int]) -> str:
     """``12 gain, 9 unchanged, 2 hurt, 9 not measurable``."""
     word = {Verdict.gains: "gain"}
     return ", ".join(f"{counts.get(v, 0)} {word.get(v, v.value)}" for v in ORDER)
+
+
+def to_do(table: SharingTable) -> str:
+    """``2 serve its own (A, B), 3 collect more rows (...), 9 serve jointly``; empty without advice."""
+    said = []
+    for action in ACTIONS:
+        names = [row.domain for row in table.rows if row.advice and row.advice.action == action]
+        if not names:
+            continue
+        some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        said.append(
+            f"{len(names)} {action.value}" + ("" if action == Action.jointly else f" ({some})")
+        )
+    return ", ".join(said)
+
+
+def calibration(table: SharingTable) -> str:
+    """How many domains' scores were shifted, to which side, and the worst; empty where none was tested."""
+    found = {row.domain: row.calibration for row in table.rows if row.calibration}
+    tested = {name: one for name, one in found.items() if one.shift}
+    if not tested:
+        return ""
+    count = {shift: sum(one.verdict == shift for one in tested.values()) for shift in SHIFTS}
+    wrong = {n: one.shift.value for n, one in tested.items()
+             if one.verdict == Shift.farther and one.shift}  # fmt: skip
+    worst = max(wrong, key=lambda name: abs(math.log(wrong[name])), default="")
+    example = f" (most: {worst}, ×{number(wrong[worst], 2)})" if worst else ""
+    return (
+        f"Of {plural(len(tested), 'domain')} tested, sharing moved the scores of "
+        f"{count[Shift.farther]} farther from what comes true{example}, of {count[Shift.nearer]} "
+        f"nearer to it, and of {count[Shift.moved]} with too few labels to say which; "
+        f"{count[Shift.none]} show no shift."
+    )
 
 
 def headline(table: SharingTable) -> str:

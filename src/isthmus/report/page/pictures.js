@@ -1,56 +1,5 @@
 "use strict";
 
-/* Sorting: undefined figures stand last in either direction, equal ones keep the table's order. */
-const sortable = document.querySelector("table.sortable");
-
-function sortBy(header, ascending) {
-  const column = header.cellIndex;
-  const numeric = header.dataset.kind === "number";
-  const body = sortable.tBodies[0];
-  const keyed = Array.from(body.rows, (row) => {
-    const text = row.cells[column].dataset.value;
-    return { row, key: numeric ? Number(text) : text, missing: text === "" };
-  });
-  const sign = ascending ? 1 : -1;
-  keyed.sort((a, b) => {
-    if (a.missing || b.missing) return a.missing - b.missing;
-    return sign * (numeric ? a.key - b.key : a.key.localeCompare(b.key));
-  });
-  body.append(...keyed.map((entry) => entry.row));
-  for (const other of header.parentElement.cells) other.removeAttribute("aria-sort");
-  header.setAttribute("aria-sort", ascending ? "ascending" : "descending");
-}
-
-function filterRows() {
-  const wanted = document.getElementById("filter-name").value.trim().toLowerCase();
-  const checked = document.querySelectorAll("input[name=verdict]:checked");
-  const verdicts = new Set(Array.from(checked, (box) => box.value));
-  const rows = Array.from(sortable.tBodies[0].rows);
-  for (const row of rows) {
-    row.hidden = !(row.dataset.name.includes(wanted) && verdicts.has(row.dataset.verdict));
-  }
-  const shown = rows.filter((row) => !row.hidden).length;
-  document.getElementById("shown").textContent = `${shown} of ${rows.length} domains`;
-}
-
-if (sortable) {
-  for (const button of sortable.tHead.querySelectorAll("button")) {
-    const header = button.closest("th");
-    button.addEventListener("click", () => {
-      const first = header.classList.contains("number") ? "descending" : "ascending";
-      const now = header.getAttribute("aria-sort");
-      const next = now === null ? first : now === "ascending" ? "descending" : "ascending";
-      sortBy(header, next === "ascending");
-    });
-  }
-  const form = document.querySelector("form.filters");
-  if (form) {
-    form.addEventListener("input", filterRows);
-    form.addEventListener("submit", (event) => event.preventDefault());
-    filterRows(); /* a reloaded page keeps what was typed */
-  }
-}
-
 for (const place of document.querySelectorAll(".waiting")) place.textContent = "Drawing…";
 
 /* Pictures: SVG takes the page's custom properties as they are, a canvas needs their values. */
@@ -73,10 +22,43 @@ function settings(config) {
   };
 }
 
+/* The specification with the rows of these domains alone; its height goes by their number. */
+function narrowed(spec, shown) {
+  const copy = structuredClone(spec);
+  let rows = 0;
+  for (const [name, values] of Object.entries(copy.datasets ?? {})) {
+    if (values.some((value) => "domain" in value)) {
+      copy.datasets[name] = values.filter((value) => shown.has(value.domain));
+    }
+  }
+  const visit = (part) => {
+    const names = part.field === "domain" && part.scale?.domain;
+    if (Array.isArray(names)) {
+      rows = names.length;
+      part.scale.domain = names.filter((name) => shown.has(name));
+    }
+    for (const child of Object.values(part)) {
+      if (child && typeof child === "object" && child !== copy.datasets) visit(child);
+    }
+  };
+  visit(copy);
+  const kept = new Set(Object.values(copy.datasets ?? {}).flat().map((value) => value.domain));
+  kept.delete(undefined);
+  if (rows) copy.height = (copy.height / rows) * Math.max(kept.size, 1);
+  return kept.size ? copy : null;
+}
+
 async function draw(key, picture, config) {
   const place = document.querySelector(`[data-picture="${key}"]`);
   const wanted = settings(config);
-  const [spec, theme] = picture.dense ? resolved([picture.spec, wanted]) : [picture.spec, wanted];
+  const shown = picture.byDomain ? window.isthmusShown : null;
+  const whole = shown ? narrowed(picture.spec, shown) : picture.spec;
+  document.querySelector(`[data-save="${key}"]`).hidden = !whole;
+  if (!whole) {
+    place.textContent = "None of the domains that the filter leaves has a mark here.";
+    return;
+  }
+  const [spec, theme] = picture.dense ? resolved([whole, wanted]) : [whole, wanted];
   try {
     await vegaEmbed(place, spec, {
       renderer: picture.dense ? "canvas" : "svg",
@@ -85,7 +67,6 @@ async function draw(key, picture, config) {
       defaultStyle: false,
       tooltip: { disableDefaultStyle: true },
     });
-    document.querySelector(`[data-save="${key}"]`).hidden = false;
   } catch (error) {
     place.textContent = `This picture could not be drawn: ${error.message}`;
     console.error(error);
@@ -117,8 +98,19 @@ window.isthmusDraw = async () => {
   for (const button of document.querySelectorAll("[data-save]")) {
     button.addEventListener("click", () => save(button.dataset.save));
   }
-  await drawAll(() => true);
+  let waiting, drawing = drawAll(() => true);
+  const follow = () => {
+    clearTimeout(waiting);
+    document.documentElement.dataset.drawn = "no";
+    waiting = setTimeout(() => {
+      drawing = drawing.then(() => drawAll((picture) => picture.byDomain)).then(() => {
+        document.documentElement.dataset.drawn = "yes";
+      });
+    }, 150);
+  };
+  window.addEventListener("isthmus-filter", follow);
+  await drawing;
   narrow.addEventListener("change", () => drawAll(() => true));
   dark.addEventListener("change", () => drawAll((picture) => picture.dense));
-  document.documentElement.dataset.drawn = "yes";
+  if (document.documentElement.dataset.drawn !== "no") document.documentElement.dataset.drawn = "yes";
 };
