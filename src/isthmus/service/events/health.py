@@ -23,9 +23,10 @@ from isthmus.service.events.sqlite_schema import (
     sum_of,
     version_of,
 )
-from isthmus.service.events.wal import aside_of, damaged_tail, log_of
+from isthmus.service.events.wal import aside_of, damaged_tail, keep_log, log_of
 
 _PROBES: Final = 1_000_000
+_SMALLEST: Final = 32  # bytes that a row takes, in the table and two indexes, at least
 Gap = tuple[int, int]
 
 
@@ -58,7 +59,8 @@ def check(path: Path | str, *, reporter: Reporter = quiet) -> Health:
         try:
             version = version_of(connection, path)
             if version != VERSION:
-                return Health(0, (f"it is of version {version or 0}; repair makes it {VERSION}",))
+                faults.append(f"it is of version {version or 0}; repair makes it {VERSION}")
+                return Health(0, tuple(faults))
             told = connection.execute("PRAGMA integrity_check(20)").fetchall()
             faults += [text for (text,) in told if text != "ok"]
             counted = connection.execute(COUNTED).fetchone()[0]
@@ -84,8 +86,9 @@ def repair(path: Path | str, *, reporter: Reporter = quiet) -> Health:
         health = check(path, reporter=reporter)
         if not health.faults:
             return health
+        log = keep_log(path) if damaged_tail(path) else None
         if _migrated(path):
-            return Health(check(path, reporter=reporter).events, health.faults)
+            return Health(check(path, reporter=reporter).events, health.faults, log)
         aside = _copied_aside(path)
         events = _salvage(path, reporter)
         finish_repair(path)
@@ -132,6 +135,8 @@ def _salvage(path: Path, reporter: Reporter) -> int:
                 events += target.execute(INSERT, (*row, sum_of(row[1:]))).rowcount
                 advance(1)
         target.execute("INSERT INTO domains SELECT domain, count(*) FROM events GROUP BY domain")
+        target.execute("DELETE FROM sqlite_sequence")
+        target.execute("INSERT INTO sqlite_sequence VALUES ('events', ?)", (_last(source),))
         target.execute("COMMIT")
         target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with writing(path):
@@ -187,7 +192,8 @@ def _last(connection: sqlite3.Connection) -> int:
                 return found[0]
         except sqlite3.DatabaseError:
             continue
-    return 0
+    name = connection.execute("PRAGMA database_list").fetchone()[2]
+    return Path(name).stat().st_size // _SMALLEST
 
 
 def _joined(gaps: list[Gap]) -> list[Gap]:

@@ -19,6 +19,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from isthmus.errors import MismatchError
 from isthmus.files import StorageError, canonical
@@ -36,6 +38,7 @@ from isthmus.service.events.event import Event, Limits, Status, Verdict
 _PREFIX: Final = "isthmus:events:"
 _FORMAT: Final = b"isthmus-events 1"
 _PAGE: Final = 1000
+_PATIENCE: Final = 30.0
 _STATUS: Final[tuple[Status, ...]] = ("accepted", "duplicate", "conflict")
 _SAFE: Final = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
 
@@ -90,7 +93,11 @@ class RedisStore(EventStore):
         reading: bool = False,
     ) -> None:
         self._name = _without_password(url)
-        self._redis: Any = redis.Redis.from_url(url, socket_timeout=30.0)
+        self._redis: Any = (
+            redis.Redis.from_url(  # a connection that went stale is opened anew, once
+                url, socket_timeout=_PATIENCE, retry=Retry(NoBackoff(), 1)
+            )
+        )
         with self._explained():
             self._check_safe()
             if not reading:
