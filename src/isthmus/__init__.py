@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from isthmus.errors import IsthmusError
     from isthmus.evaluation import Predictions, compare, evaluate
     from isthmus.experiment import load_model, predict, run
+    from isthmus.release import gate
     from isthmus.sharing import share
     from isthmus.store import Run, Store
 
@@ -31,6 +32,7 @@ _PLACES = {
     "Store": "store",
     "compare": "evaluation",
     "evaluate": "evaluation",
+    "gate": "release",
     "load_model": "experiment",
     "predict": "experiment",
     "prepare": "data.prepare",
@@ -49,6 +51,7 @@ __all__ = [
     "Store",
     "compare",
     "evaluate",
+    "gate",
     "load_model",
     "models",
     "predict",

@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # isort: off
 # in the order of the help
-from isthmus.cli import data, runs, guard, diagnosis, serving, benchmarks, events, catalogue
+from isthmus.cli import data, runs, gate, guard, diagnosis, serving, benchmarks, events, catalogue
 
 # isort: on
 from isthmus.cli.app import app
@@ -23,6 +23,7 @@ __all__ = [
     "data",
     "diagnosis",
     "events",
+    "gate",
     "guard",
     "main",
     "runs",

@@ -3,6 +3,8 @@
 from isthmus.evaluation.aggregate import compare_means
 from isthmus.evaluation.compare import compare
 from isthmus.evaluation.evaluate import evaluate
+from isthmus.evaluation.gate import gate, gate_ranks
+from isthmus.evaluation.gate_types import Gate, GateRow, GateRules, Outcome
 from isthmus.evaluation.predictions import Predictions
 from isthmus.evaluation.rank_compare import compare_rank_means, compare_ranks
 from isthmus.evaluation.rank_metrics import (
@@ -43,8 +45,12 @@ __all__ = [
     "DomainComparison",
     "DomainMetrics",
     "DomainSharing",
+    "Gate",
+    "GateRow",
+    "GateRules",
     "Interval",
     "Metrics",
+    "Outcome",
     "Predictions",
     "ProtocolMetrics",
     "RankFigures",
@@ -60,6 +66,8 @@ __all__ = [
     "compare_ranks",
     "evaluate",
     "evaluate_ranks",
+    "gate",
+    "gate_ranks",
     "metric_of_ranks",
     "share_ranks",
     "sharing",
