@@ -14,6 +14,8 @@ from isthmus.report.picture import MANY
 from isthmus.report.pictures import pictures
 from isthmus.report.rank_table import NOTE, TITLES, rank_rows
 from isthmus.report.sections import sections
+from isthmus.report.transfer_table import TITLES as PAIRS
+from isthmus.report.transfer_table import transfer_view
 from isthmus.report.webpage import render
 
 _SLUGS = {verdict: verdict.value.replace(" ", "-") for verdict in Verdict}
@@ -61,6 +63,9 @@ def to_html(data: ReportData) -> str:
         COST_NOTE=COST_NOTE,
         TUNED=TUNED,
         guard=guard_view(data.guard),
+        transfer=transfer_view(data.transfer),
+        transfer_titles=PAIRS,
+        drawn_transfer=[picture for picture in drawn if picture.key.startswith("transfer")],
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from isthmus.evaluation import Comparison, DomainSharing, SharingTable
 from isthmus.evaluation.guarding import GuardTable
+from isthmus.evaluation.transfer import TransferMap
 from isthmus.report import words
 from isthmus.report.columns import DomainColumn, domain_columns
 from isthmus.report.cost_table import COST_NOTE, COSTS, TUNED, cost_rows, tuned_note, tuned_rows
@@ -12,6 +13,8 @@ from isthmus.report.data import ReportData
 from isthmus.report.guard_table import guard_columns, guard_headline, guard_rows, left_lines
 from isthmus.report.leaderboard import COLUMNS, leaderboard
 from isthmus.report.rank_table import SHOWN, TITLES, rank_rows
+from isthmus.report.transfer_table import TITLES as PAIRS
+from isthmus.report.transfer_table import agreement, headline, strongest_rows
 
 
 def to_json(data: ReportData) -> str:
@@ -37,6 +40,8 @@ def to_markdown(data: ReportData) -> str:
         parts += ["## Models", _metrics_table(data)]
     if data.rank_metrics:
         parts += ["## Models", _rank_table(data)]
+    if data.transfer is not None:
+        parts += ["## Transfer", *_transfer(data.transfer)]
     parts += _tuned_and_costs(data)
     if data.notes:
         parts += ["## Notes", *(cell(note) for note in data.notes)]
@@ -87,6 +92,12 @@ def cell(text: str) -> str:
     text = " ".join(text.split())
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_|\[\]])", r"\\\1", text)
+
+
+def _transfer(found: TransferMap) -> list[str]:
+    said = [*map(agreement, found.agreement), *found.absent.values(), found.protocol]
+    table = _table(PAIRS, [False, False, True, True, False], strongest_rows(found))
+    return [cell(headline(found)), table, *(cell(line) for line in said)]
 
 
 def _guard(table: GuardTable) -> list[str]:

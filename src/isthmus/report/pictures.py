@@ -13,6 +13,7 @@ from isthmus.report import (
     charts_guard,
     charts_masks,
     charts_training,
+    charts_transfer,
 )
 from isthmus.report.data import ReportData
 from isthmus.report.palette import LIGHT, Palette
@@ -29,6 +30,7 @@ def pictures(data: ReportData, palette: Palette = LIGHT) -> list[Picture]:
         *charts_training.curves(data.curves, palette),
         charts_masks.masks(data.masks, palette),
         charts_masks.overlap(data.masks, palette),
+        *(charts_transfer.transfer(data.transfer, palette) if data.transfer else []),
         *([charts_guard.dumbbell(data.guard, palette)] if data.guard else []),
     ]
 

@@ -33,6 +33,7 @@ SECTIONS: Final = (
     Section("calibration", "Calibration"),
     Section("training", "Training"),
     Section("masks", "Masks"),
+    Section("transfer", "Transfer", lambda data: data.transfer is not None),
     Section("cost", "Cost"),
     Section("findings", "Findings", lambda data: bool(data.findings)),
     Section("made-from", "Made from"),

@@ -23,6 +23,7 @@ from isthmus.report.data import ReportData
 from isthmus.report.guard_table import print_guard
 from isthmus.report.leaderboard import COLUMNS, leaderboard, undefined
 from isthmus.report.rank_table import print_rank_metrics
+from isthmus.report.transfer_table import print_transfer
 
 STYLES: Final = {
     Verdict.gains: "green",
@@ -49,6 +50,9 @@ def to_terminal(data: ReportData, console: Console) -> None:
         print_rank_metrics(data.rank_metrics, console)
     else:
         print_metrics(data.metrics, console)
+    if data.transfer is not None:
+        console.print()
+        print_transfer(data.transfer, console)
     if data.guard is not None:
         console.print()
         print_guard(data.guard, console)
