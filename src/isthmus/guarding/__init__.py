@@ -3,7 +3,8 @@
 ``guard`` decides on some rows, builds on the training rows, and shows what changed on other rows.
 """
 
-from isthmus.guarding.guard import FILE, GuardConfig, Outcome, guard, stored_table
+from isthmus.guarding.config import GuardConfig
+from isthmus.guarding.guard import FILE, Outcome, guard, stored_table
 from isthmus.guarding.inputs import isolated_run, opened_data
 
 __all__ = [

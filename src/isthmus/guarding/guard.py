@@ -1,9 +1,8 @@
 """Deciding which domains are guarded and how, building the artefact, showing what it changed."""
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final
 
 from torch import Tensor
 
@@ -24,14 +23,12 @@ from isthmus.evaluation.guarding import (
     tested,
 )
 from isthmus.evaluation.rank_compare import RULES
-from isthmus.evaluation.rules import Share
 from isthmus.experiment import SCORED
-from isthmus.files import canonical
+from isthmus.guarding.config import GuardConfig, Said, identity_of, name_of
 from isthmus.guarding.inputs import refuse_pair
 from isthmus.guarding.kinds import Kind, kind_of
 from isthmus.models import Model
 from isthmus.progress import Reporter, quiet
-from isthmus.schema import Frozen
 from isthmus.store import Run, Store
 from isthmus.training.state import TrainingState
 
@@ -39,21 +36,6 @@ WAYS: Final[tuple[Way, ...]] = ("part", "own")
 """In the order in which equals are taken: a part of the joint model costs nothing more."""
 FILE = "guard.json"
 """The table of what changed, in a guarded run."""
-
-
-class GuardConfig(Frozen):
-    """How a guard decides.
-
-    ``domains``: guard these, whatever the test says of them; without any, those that are hurt.
-    ``alpha``: rate of false alarms over all domains together. ``ways``: what may serve a guarded
-    domain. ``split``: the rows that decide, "valid", or "test": then half of the users of the test
-    split decide, and what changed is shown on the others.
-    """
-
-    domains: tuple[str, ...] = ()
-    alpha: Share = 0.05
-    ways: Literal["best", "own", "part"] = "best"
-    split: Literal["valid", "test"] = "valid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +71,8 @@ def guard(
     """
     config = config or GuardConfig()
     refuse_pair(kept, isolated, config.domains)
-    store, identity = Store(kept.path.parent), _identity(kept, isolated, config)
-    name = _name(identity, kept)
+    store, identity = Store(kept.path.parent), identity_of(kept, isolated, config)
+    name = name_of(identity, kept)
     if name in store.names():
         before = store.create(name, identity, kept.schema, kept.data)
         if before.finished:
@@ -104,7 +86,8 @@ def guard(
     model = _built(kind, tuned, decisions, kept.schema.domains)
     run = store.create(name, identity, kept.schema, kept.data)
     with run.lock():
-        table = _finish(run, kind, model, decisions, _said(kept, isolated, config, scored))
+        said = Said.of(kept, isolated, config, scored.comparison)
+        table = _finish(run, kind, model, decisions, said)
     return Outcome(run, table, decisions, scored.comparison)
 
 
@@ -218,7 +201,7 @@ def _built(
 
 
 def _finish(
-    run: Run, kind: Kind, model: Model, decisions: Sequence[Decision], said: "_Said"
+    run: Run, kind: Kind, model: Model, decisions: Sequence[Decision], said: Said
 ) -> GuardTable:
     """Score, check, and keep everything; the table of what changed."""
     guarded = [one.domain for one in decisions if one.way]
@@ -250,43 +233,6 @@ def _state(model: Model, score: float) -> TrainingState:
     return TrainingState(scores=[score], losses=[{}], model=weights, best=weights)
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """How it was decided, in names and words."""
-
-    config: GuardConfig
-    names: dict[str, str]
-    protocol: str
-
-
-def _said(kept: Run, isolated: Run, config: GuardConfig, scored: _Scored) -> _Said:
-    metric, rows = scored.comparison.metric, f"{len(deciding(scored.before, config)):,}"
-    of = {"valid": f"{rows} rows of the validation split", "test": f"{rows} rows of half of the "
-          "test split's users"}[config.split]  # fmt: skip
-    count = sum(row.p_value is not None for row in scored.comparison.rows)
-    if config.domains:
-        why = f"The domains were named; on the {of}"
-    else:
-        why = (
-            f"A domain is guarded if on the {of} {metric} of {kept.name} is below that of "
-            f"{isolated.name} by more than chance: a two-sided paired test, users as clusters, "
-            f"with Holm's correction over {count} domains, at alpha {config.alpha:g}. There"
-        )
-    how = {
-        "best": "the better of its own model and its own part of the joint one, trained further, "
-        "was taken for each.",
-        "own": "each is served by its own model.",
-        "part": "each is served by its own part of the joint model, trained further.",
-    }[config.ways]
-    shown = {"valid": "the test split", "test": "the other half of the test split's users"}
-    protocol = (
-        f"{why}, {how} Before and after are on rows of {shown[config.split]}, which decided "
-        "nothing, with 95 % intervals; p-values are corrected over the guarded domains. One seed: "
-        "the noise of training is not included."
-    )
-    return _Said(config, {"joint": kept.name, "isolated": isolated.name}, protocol)
-
-
 def _rules(table: Table, config: GuardConfig) -> Rules:
     base = RULES if hasattr(table, "above") else Rules()
     return base.model_copy(update={"alpha": config.alpha})
@@ -294,27 +240,3 @@ def _rules(table: Table, config: GuardConfig) -> Rules:
 
 def _values(table: Table) -> dict[str, float]:
     return {name: interval.value for name, interval in figures(table).items()}
-
-
-def _identity(kept: Run, isolated: Run, config: GuardConfig) -> dict[str, Any]:
-    """All that decides the result: the joint run's configuration, and what it is guarded with."""
-    own = {key: isolated.config[key] for key in ("model", "settings")}
-    return {
-        **kept.config,
-        "scope": "guarded",
-        "guard": {
-            **_origin(kept),
-            "scope": kept.config["scope"],
-            "isolated": {**_origin(isolated), **own},
-            **config.model_dump(mode="json"),
-        },
-    }
-
-
-def _origin(run: Run) -> dict[str, str]:
-    return {"run": run.name, "weights": run.manifest.files["model.safetensors"].sha256}
-
-
-def _name(identity: Mapping[str, Any], kept: Run) -> str:
-    short = hashlib.sha256(canonical(identity)).hexdigest()[:8]
-    return f"{kept.name[:82]}-guarded-{short}"
