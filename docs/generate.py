@@ -14,6 +14,7 @@ from typer.main import get_command
 from isthmus import models
 from isthmus.bench import beside, read_rows
 from isthmus.cli import app
+from isthmus.diagnosis import page as diagnosis_page
 from isthmus.report import ReportData
 from isthmus.report.board import Board
 from isthmus.report.board_page import save_board_pictures
@@ -76,6 +77,11 @@ def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
         nested = isinstance(value, dict)
         pairs += _flat(value, f"{prefix}{key}.") if nested else [(f"{prefix}{key}", value)]
     return pairs
+
+
+def diagnosis() -> str:
+    """Every check with its severity, an example and what to do."""
+    return NOTE + diagnosis_page.page()
 
 
 def results() -> str:
@@ -183,6 +189,7 @@ FILL = {
 PAGES = {
     "cli.md": cli,
     "models.md": model_pages,
+    "diagnosis.md": diagnosis,
     "results.md": results,
     "cost.md": cost,
     "studies.md": studies,

@@ -92,13 +92,18 @@ def share(
 
 @app.command()
 def report(
-    run: Path, out: Annotated[Path | None, typer.Option(help="Where the page goes.")] = None
+    run: Path,
+    out: Annotated[Path | None, typer.Option(help="Where the page goes.")] = None,
+    root: Annotated[Path, typer.Option(help="Where prepared data lies.")] = Path("prepared"),
 ) -> None:
-    """Write the report of one run as a page that works offline."""
+    """Write the report of one run, with its diagnosis, as a page that works offline."""
+    from isthmus.diagnose import diagnose
     from isthmus.sharing import report_data
 
     kept = open_run(run)
-    show_report(report_data([kept]), out or kept.report)
+    findings = diagnose([kept], root)[0].findings
+    data = report_data([kept]).model_copy(update={"findings": findings})
+    show_report(data, out or kept.report)
 
 
 @app.command()

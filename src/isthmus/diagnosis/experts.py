@@ -105,7 +105,9 @@ def unsettled(e: Evidence) -> Observed:
         if random.get(name, 0.0) > 0
     }
     ratios = {name: shares for name, shares in ratios.items() if len(shares) == LAST}
-    medians = np.median(list(ratios.values()), axis=0) if ratios else np.zeros(1)
+    if not ratios:
+        raise NotApplicable("the masks keep everything")
+    medians = np.median(list(ratios.values()), axis=0)
     if medians.min() > REDRAWN:
         names = tuple(name for name, shares in ratios.items() if min(shares) > REDRAWN)
         yield (
