@@ -36,7 +36,9 @@ RANKERS: dict[str, dict[str, Any]] = {
 }
 
 
-def impressions(rows: int = 900, seed: int = 1, users: int = 40, items: int = ITEMS + 5) -> pa.Table:
+def impressions(
+    rows: int = 900, seed: int = 1, users: int = 40, items: int = ITEMS + 5
+) -> pa.Table:
     """Rows with features of every role and kind; item 60 and later are unknown to the events, some
     items and users of theirs are unknown here."""
     draw = np.random.default_rng(seed)
