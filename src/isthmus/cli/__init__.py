@@ -10,7 +10,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # isort: off
 # in the order of the help
-from isthmus.cli import data, runs, gate, guard, diagnosis, serving, benchmarks, events, catalogue
+from isthmus.cli import data, runs, transfer, gate, guard, diagnosis, serving, benchmarks, events
+from isthmus.cli import catalogue
 
 # isort: on
 from isthmus.cli.app import app
@@ -28,6 +29,7 @@ __all__ = [
     "main",
     "runs",
     "serving",
+    "transfer",
 ]
 _STOPPED = 130
 

@@ -21,6 +21,10 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as train.lr=3e-4."),
 ]
 RUNS = Path("runs")
+TransferFile = Annotated[
+    Path | None,
+    typer.Option("--transfer", help="A report of `isthmus transfer` (JSON): show its map too."),
+]
 
 
 def open_run(path: Path) -> Any:
@@ -28,6 +32,15 @@ def open_run(path: Path) -> Any:
     from isthmus.store import Run
 
     return Run.open(path)
+
+
+def with_transfer(data: Any, file: Path | None) -> Any:
+    """The report, with the transfer map of another one."""
+    if file is None:
+        return data
+    from isthmus.transfer import read
+
+    return data.model_copy(update={"transfer": read(file)})
 
 
 def show_report(data: Any, page: Path) -> None:

@@ -6,7 +6,16 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from isthmus.cli.app import RUNS, Overrides, RunsFolder, app, open_run, show_report
+from isthmus.cli.app import (
+    RUNS,
+    Overrides,
+    RunsFolder,
+    TransferFile,
+    app,
+    open_run,
+    show_report,
+    with_transfer,
+)
 from isthmus.errors import ConfigError
 from isthmus.progress import ConsoleReporter
 
@@ -80,6 +89,7 @@ def share(
     override: Overrides = None,
     runs: RunsFolder = RUNS,
     out: Annotated[Path | None, typer.Option(help="Where the report goes.")] = None,
+    transfer: TransferFile = None,
 ) -> None:
     """Say, domain by domain, what joint training gained or lost against isolated models."""
     from isthmus.config import read
@@ -87,7 +97,7 @@ def share(
     from isthmus.store import Store
 
     data = compute(read(config, override or ()), Store(runs), reporter=ConsoleReporter())
-    show_report(data, out or runs / "report.html")
+    show_report(with_transfer(data, transfer), out or runs / "report.html")
 
 
 @app.command()
