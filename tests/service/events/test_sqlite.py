@@ -134,7 +134,7 @@ def test_a_newer_version_is_refused(path):
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 3")
     connection.close()
-    with pytest.raises(MismatchError, match="version 3; this is isthmus .* reads versions 1 to 2"):
+    with pytest.raises(MismatchError, match=r"version 3; this is isthmus .* reads versions 1 to 2"):
         opened(path)
 
 

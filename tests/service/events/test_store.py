@@ -205,6 +205,14 @@ def test_nothing_to_read_is_said(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_user_whose_name_is_no_text_has_nothing(store):
+    """Nor does asking for one disturb those who write at the same time."""
+    good, none = store.submit([event(1)]), store.submit_delete("\ud800")
+    assert (statuses(good.result()), none.result()) == (["accepted"], 0)
+    assert store.history("\ud800", 5) == []
+    assert ids(store.history("u1", 10**30)) == ["e1"]
+
+
 def test_paths_and_urls_name_the_same_file(place):
     odd = place / "a?b#c%20d é.sqlite"
     with open_events(f"sqlite:///{odd}") as store:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from isthmus.files import StorageError
-from isthmus.service.events.event import Event, Limits, Status, Verdict, judged
+from isthmus.service.events.event import Event, Limits, Status, Verdict, is_text, judged
 from isthmus.service.events.group import GroupCommit
 
 Position = tuple[float, str]
 """A place in a user's history: time and event id."""
 CONFLICT = "id_conflict"
+_MOST = 2**31
 
 
 class Numbered(NamedTuple):
@@ -104,6 +105,10 @@ class EventStore(ABC):
 
     def submit_delete(self, user: str) -> "Future[int]":
         """``delete_user`` for callers that go on meanwhile."""
+        if not is_text(user):  # nobody is called that
+            nobody: Future[int] = Future()
+            nobody.set_result(0)
+            return nobody
         return self._submit(Delete(user))
 
     @property
@@ -111,13 +116,15 @@ class EventStore(ABC):
         """About how many requests wait for the disk."""
         return self._group.backlog if self._group else 0
 
-    @abstractmethod
     def history(self, user: str, limit: int, *, before: Position | None = None) -> list[Event]:
         """The newest ``limit`` events of a user over all domains, oldest first, by (time, id).
 
         ``before``: only those that come before this place, for paging: that of the oldest event at
         hand, ``(event.time, event.id)``; ``(time, "")`` is everything before a time.
         """
+        if limit < 1 or not is_text(user):
+            return []
+        return self._history(user, min(limit, _MOST), before)
 
     @abstractmethod
     def since(self, sequence: int = 0) -> Iterator[Numbered]:
@@ -134,6 +141,10 @@ class EventStore(ABC):
     @abstractmethod
     def close(self) -> None:
         """Finish what was submitted, and let the store go."""
+
+    @abstractmethod
+    def _history(self, user: str, limit: int, before: Position | None) -> list[Event]:
+        """``history`` of a user whose name is text, for a limit of at least 1."""
 
     @abstractmethod
     def _commit(self, requests: Sequence[Request]) -> list[tuple[Verdict, ...] | int]:

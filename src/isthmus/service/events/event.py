@@ -124,15 +124,22 @@ def text_of(value: object, name: str, most: int) -> str:
         raise Refused("wrong_type", f"{name} must be text")
     if not value:
         raise Refused("empty_text", f"{name} is empty")
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError:
-        raise Refused("bad_text", f"{name} holds half a surrogate pair: it is no text") from None
-    if size > most:
+    if not is_text(value):
+        raise Refused("bad_text", f"{name} holds half a surrogate pair: it is no text")
+    if (size := len(value.encode())) > most:
         raise Refused("too_long", f"{name} has {size} bytes; at most {most} are allowed")
     if "\0" in value:
         raise Refused("bad_text", f"{name} holds a NUL character")
     return value
+
+
+def is_text(value: str) -> bool:
+    """Whether there is no half of a surrogate pair in it."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _number(value: object, name: str) -> float:

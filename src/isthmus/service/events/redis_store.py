@@ -113,9 +113,7 @@ class RedisStore(EventStore):
         self._to_rewrite = False
         super().__init__(self._name, limits=limits or Limits(), clock=clock, reading=reading)
 
-    def history(self, user: str, limit: int, *, before: Position | None = None) -> list[Event]:
-        if limit < 1:
-            return []
+    def _history(self, user: str, limit: int, before: Position | None) -> list[Event]:
         key, ids = f"{_PREFIX}user:{user}", []
         with self._explained():
             top = "+inf" if before is None else f"({before[0]!r}"
@@ -141,10 +139,11 @@ class RedisStore(EventStore):
 
     def counts(self) -> Counts:
         with self._explained():
-            pipe = self._redis.pipeline(transaction=True)
-            pipe.hlen(f"{_PREFIX}kept").hlen(f"{_PREFIX}users").hgetall(f"{_PREFIX}domains")
-            events, users, domains = pipe.execute()
-        return Counts(events, users, {k.decode(): int(domains[k]) for k in sorted(domains)})
+            pipe = self._redis.pipeline(transaction=False)  # else refused when memory is full
+            pipe.hlen(f"{_PREFIX}users").hgetall(f"{_PREFIX}domains")
+            users, found = pipe.execute()
+        domains = {name.decode(): int(found[name]) for name in sorted(found)}
+        return Counts(sum(domains.values()), users, domains)
 
     def close(self) -> None:
         self._drain()
@@ -204,7 +203,7 @@ class RedisStore(EventStore):
             yield
         except redis.RedisError as error:
             raise StorageError(
-                f"{self._name} cannot be used: {' '.join(str(error).split())}. What was acknowledged "
+                f"{self._name} cannot be used: {' '.join(str(error).split()).rstrip('.')}. What was acknowledged "
                 "before is intact. Mend the server, and send the same events again."
             ) from error
 

@@ -78,14 +78,14 @@ class SqliteStore(EventStore):
             self._held = held.pop_all()
         super().__init__(str(path), limits=limits or Limits(), clock=clock, reading=reading)
 
-    def history(self, user: str, limit: int, *, before: Position | None = None) -> list[Event]:
+    def _history(self, user: str, limit: int, before: Position | None) -> list[Event]:
         place = "" if before is None else "AND (time, id) < (?, ?)"
         query = (
             f"SELECT {COLUMNS} FROM events WHERE user = ? {place} "
             "ORDER BY time DESC, id DESC LIMIT ?"
         )
         with self._reader() as reader:
-            rows = reader.execute(query, (user, *(before or ()), max(limit, 0))).fetchall()
+            rows = reader.execute(query, (user, *(before or ()), limit)).fetchall()
         return [event_of(row) for row in reversed(rows)]
 
     def since(self, sequence: int = 0) -> Iterator[Numbered]:
