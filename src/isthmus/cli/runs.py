@@ -105,6 +105,7 @@ def report(
     run: Path,
     out: Annotated[Path | None, typer.Option(help="Where the page goes.")] = None,
     root: Annotated[Path, typer.Option(help="Where prepared data lies.")] = Path("prepared"),
+    transfer: TransferFile = None,
 ) -> None:
     """Write the report of one run, with its diagnosis, as a page that works offline."""
     from isthmus.diagnose import diagnose
@@ -113,7 +114,7 @@ def report(
     kept = open_run(run)
     findings = diagnose([kept], root)[0].findings
     data = report_data([kept]).model_copy(update={"findings": findings})
-    show_report(data, out or kept.report)
+    show_report(with_transfer(data, transfer), out or kept.report)
 
 
 @app.command()
