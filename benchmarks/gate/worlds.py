@@ -174,5 +174,5 @@ def _ndcg(place: Floats) -> Floats:
 
 @lru_cache
 def _power(mean: float) -> float:
-    grid = (np.arange(200_000) + 0.5) / 200_000
+    grid = (np.arange(20_000) + 0.5) / 20_000
     return float(optimize.brentq(lambda power: _ndcg(grid**power).mean() - mean, 0.05, 50))

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from isthmus.data.prepare import prepare
     from isthmus.data.prepared import Prepared
     from isthmus.errors import IsthmusError
-    from isthmus.evaluation import Predictions, compare, evaluate
+    from isthmus.evaluation import GateRules, Predictions, compare, evaluate
     from isthmus.experiment import load_model, predict, run
     from isthmus.release import gate
     from isthmus.sharing import share
     from isthmus.store import Run, Store
 
 _PLACES = {
+    "GateRules": "evaluation",
     "IsthmusError": "errors",
     "PrepareConfig": "data.config",
     "Prepared": "data.prepared",
@@ -42,6 +43,7 @@ _PLACES = {
 _MODULES = {"models": "models", "sources": "data.sources"}
 
 __all__ = [
+    "GateRules",
     "IsthmusError",
     "Predictions",
     "PrepareConfig",

@@ -40,15 +40,28 @@ def line(gate: Gate, row: GateRow) -> str:
 
 
 def advice(row: GateRow) -> str:
-    """What to do about a row that is worse, or cannot be told."""
+    """What to do about a row that is worse, or what it lacks."""
     if row.outcome is Outcome.worse:
         if row.kind == "overall":
-            return "The candidate loses over all domains: keep the incumbent."
+            return "It loses over all domains: keep the incumbent."
         return "Keep the incumbent for it, train again, or allow a wider margin."
-    if row.kind == "overall":
-        return f"{_more(row)} Evaluate on more rows, or allow a wider margin.".strip()
-    cure = "Judge small domains together (--small), allow a wider margin, or exclude it."
-    return f"{_more(row)} {cure}".strip()
+    if row.difference is None or row.needed is None:
+        return "It cannot be tested on these rows."
+    if row.difference.value <= -row.margin:
+        return f"It looks worse by the margin, which {row.rows:,} rows do not prove."
+    if row.needed <= row.rows:
+        return f"{row.rows:,} rows would do for an equal candidate; this one looks lower."
+    return f"About {row.needed:,} rows would settle an equal candidate; it has {row.rows:,}."
+
+
+def cure(gate: Gate) -> str:
+    """What to do about rows that cannot be told; empty where none stops the release."""
+    if not any(row.outcome is Outcome.cannot_tell for row in gate.stopping):
+        return ""
+    return (
+        "Where it cannot tell: evaluate on more rows, judge small domains together (--small N), "
+        "allow a wider margin or exclude them (--margins FILE), or let them be (--cannot-tell pass)."
+    )
 
 
 def difference(row: GateRow) -> str:
@@ -61,11 +74,3 @@ def difference(row: GateRow) -> str:
 
 def _title(gate: Gate) -> str:
     return gate.metric if gate.metric == "AUC" else gate.metric.upper()
-
-
-def _more(row: GateRow) -> str:
-    if row.needed is None or row.difference is None:
-        return ""
-    if row.difference.value <= -row.margin:
-        return f"It looks worse by the margin, which {row.rows:,} rows do not prove."
-    return f"It has {row.rows:,} rows; about {row.needed:,} would settle an equal candidate."

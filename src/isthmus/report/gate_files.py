@@ -53,6 +53,8 @@ def gate_to_markdown(gate: Gate, *, name: str = "isthmus gate") -> str:
     parts = [f"# {cell(name)}", f"**{cell(said.headline(gate))}**"]
     if gate.stopping:
         parts.append("\n".join(f"- {cell(said.line(gate, row))}" for row in gate.stopping))
+    if cure := said.cure(gate):
+        parts.append(cell(cure))
     parts += [_table(titles, [False, True, True, True, True, False], rows), cell(gate.protocol)]
     return "\n\n".join(parts) + "\n"
 

@@ -26,6 +26,7 @@ def print_gate(gate: Gate, console: Console) -> None:
     say(console, said.headline(gate), style="bold")
     for row in gate.stopping:
         say(console, said.line(gate, row), style=_STYLES[row.outcome])
+    say(console, said.cure(gate))
 
 
 def _layouts(gate: Gate) -> list[list[Column[GateRow]]]:
