@@ -5,6 +5,7 @@ DeWitt et al., Implementation techniques for main memory database systems (SIGMO
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
@@ -14,6 +15,8 @@ from isthmus.files import StorageError
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
+_MOMENT = 0.001
+"""Seconds; a lone caller never waits for it, as the group before it was one."""
 _Waiting = tuple[Request, Future[Result]]
 
 
@@ -61,17 +64,25 @@ class GroupCommit(Generic[Request, Result]):
         self._thread.join()
 
     def _run(self) -> None:
-        going = True
-        while going:
-            taken = self._take()
-            going = taken[-1] is not None
+        taken: list[_Waiting[Request, Result] | None] = []
+        while not taken or taken[-1] is not None:
+            taken = self._take(len(taken))
             self._serve([each for each in taken if each is not None])
 
-    def _take(self) -> list[_Waiting[Request, Result] | None]:
+    def _take(self, before: int) -> list[_Waiting[Request, Result] | None]:
+        """What waits, and for a moment what is about to: as many as there were ``before``.
+
+        Those who were answered just now send their next request within microseconds. Without that
+        moment the first of them would have a commit for itself, and the others wait for another.
+        """
         taken = [self._queue.get()]
+        end = time.monotonic() + _MOMENT
         while taken[-1] is not None and len(taken) < self._most:
+            wait = end - time.monotonic() if len(taken) < before else 0.0
             try:
-                taken.append(self._queue.get_nowait())
+                taken.append(
+                    self._queue.get(timeout=wait) if wait > 0 else self._queue.get_nowait()
+                )
             except Empty:
                 break
         return taken
