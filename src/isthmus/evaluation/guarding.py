@@ -95,7 +95,7 @@ def half(user: Ints) -> npt.NDArray[np.bool_]:
     return (mixed >> np.uint64(63)) == 0
 
 
-def tested(a: Table, b: Table, rules: Rules) -> Comparison:
+def compared(a: Table, b: Table, rules: Rules) -> Comparison:
     """``a`` minus ``b`` domain by domain, of rankers or of retrievers."""
     if isinstance(a, Predictions) and isinstance(b, Predictions):
         return compare([a], [b], rules=rules)
@@ -158,9 +158,9 @@ def guard_table(
     guarded = {one.domain: one for one in decisions if one.way is not None}
     ids = 1 + np.flatnonzero(np.isin(before.domains, list(guarded)))
     own = np.isin(before.domain, ids)
-    found = {row.domain: row for row in tested(after.take(own), before.take(own), rules).rows}
+    found = {row.domain: row for row in compared(after.take(own), before.take(own), rules).rows}
     values = figures(before), figures(after)
-    whole = tested(after, before, rules)
+    whole = compared(after, before, rules)
     return GuardTable(
         metric=whole.metric,
         alpha=rules.alpha,

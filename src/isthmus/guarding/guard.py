@@ -16,11 +16,11 @@ from isthmus.evaluation.guarding import (
     Way,
     changed_rows,
     choose,
+    compared,
     figures,
     guard_table,
     half,
     hurt,
-    tested,
 )
 from isthmus.evaluation.rank_compare import RULES
 from isthmus.experiment import SCORED
@@ -114,7 +114,7 @@ class _Scored:
         before = kind.table(joint, config.split)
         own = deciding(kind.table(kind.composed(joint, kind.own), config.split), config)
         first = deciding(before, config)
-        comparison = tested(first, own, _rules(first, config))
+        comparison = compared(first, own, _rules(first, config))
         scores = {"joint": _values(first), "own": _values(own)}
         return cls(config, joint, before, comparison, scores)
 
