@@ -297,7 +297,7 @@ share = {{isolated = {{model = "sasrec", settings = {small}}}, seeds = [0, 1], w
     gains = {row.domain: row.gain for row in made.sharing.rows}
     assert gains == {row.domain: row.difference for row in found.rows}
     page, text = ((tmp_path / f"report.{end}").read_text() for end in ("html", "md"))
-    for said in ("NDCG@10 isolated sasrec", "HR@10 isolated sasrec", "Known items"):
+    for said in ("NDCG@10 isolated sasrec", "HR@10 isolated sasrec", " known items"):
         assert said in page
         assert said in text
     assert "AUC" not in text

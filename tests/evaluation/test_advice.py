@@ -72,6 +72,9 @@ def test_who_cannot_be_measured_collects_as_many_rows_as_would_show_the_resoluti
     assert "about 3,600 would show one of 0.05" in found.reason
     finer = advise(row(Verdict.not_measurable, detectable=0.15), Rules(resolution=0.01))
     assert finer.rows == 90_000
+    assert "seeds" not in found.reason
+    few = advise(row(Verdict.not_measurable, detectable=0.15), Rules(), seeds=2)
+    assert "one of 0.05, fewer with more than 2 seeds." in few.reason
 
 
 @pytest.mark.parametrize(
@@ -104,8 +107,8 @@ def test_scores_that_sharing_made_wrong_are_to_be_recalibrated():
     assert "promise 1.40 times what comes true, its own model's 1.05 times" in found.reason
     for verdict in set(Shift) - {Shift.farther}:
         other = wrong.model_copy(update={"verdict": verdict})
-        assert "recalibrate" not in advise(row(Verdict.gains, calibration=other), Rules()).reason
-    assert "recalibrate" not in advise(row(Verdict.hurt, calibration=wrong), Rules()).reason
+        assert "Recalibrate" not in advise(row(Verdict.gains, calibration=other), Rules()).reason
+    assert "Recalibrate" not in advise(row(Verdict.hurt, calibration=wrong), Rules()).reason
 
 
 def test_the_unknown_domain_has_no_model_of_its_own():

@@ -4,6 +4,7 @@ import re
 from isthmus.evaluation import Comparison, DomainComparison, Verdict
 from isthmus.report import CreatedFrom, ReportData, comparison_to_markdown, to_json, to_markdown
 from isthmus.report.markdown import cell
+from isthmus.report.words import p_value
 from tests.report.sample import sample
 
 NASTY = ("A | B", "<script>alert(1)</script>", "`x` *y* _z_ [l](u)", "two\nlines", "back\\slash|")
@@ -31,11 +32,16 @@ def test_the_figures_stand_in_the_table():
     for row, line in zip(data.sharing.rows, lines, strict=True):
         found = [text.strip() for text in cells(line)]
         assert found[0].replace("\\", "") == row.domain
-        assert found[1:3] == [f"{row.train_rows:,}", f"{row.rows:,}"]
+        assert found[1:3] == [
+            f"{row.train_rows:,}",
+            f"{row.rows:,} ({row.positives:,} positives)",
+        ]
         assert found[-2].startswith(row.verdict.value)
+        if row.p_adjusted is not None:
+            assert found[-2] == f"{row.verdict.value} (p {cell(p_value(row.p_adjusted))})"
         assert found[-1] == f"{row.advice.action.value}: {cell(row.advice.reason)}"
         if row.gain is not None:
-            assert found[7].startswith("−" if row.gain.value < 0 else "+")
+            assert found[6].startswith("−" if row.gain.value < 0 else "+")
             assert found[-3].startswith(f"×{row.calibration.shift.value:.2f} ")
 
 

@@ -18,8 +18,13 @@ CHANCE = 0.5
 LITTLE = 0.25
 """Of a metric of rankings: an own model below this part of the joint one's has learnt little."""
 
+FEW_SEEDS = 5
+"""Below so many, Student's t makes the noise between seeds count for much more than it is."""
 
-def advise(row: DomainSharing, rules: Rules, metric: str = "AUC") -> Advice | None:
+
+def advise(
+    row: DomainSharing, rules: Rules, metric: str = "AUC", *, seeds: int = 1
+) -> Advice | None:
     """The first of these that holds; ``None`` for the unknown domain, which has no model of its own.
 
     1. hurt: serve its own.
@@ -33,7 +38,7 @@ def advise(row: DomainSharing, rules: Rules, metric: str = "AUC") -> Advice | No
     if row.domain == UNKNOWN:
         return None
     if row.verdict == Verdict.not_measurable:
-        return _collect(row, rules, metric)
+        return _collect(row, rules, metric, seeds)
     title = metric.upper()
     size = _size(row.gain, 3 if metric == "AUC" else 4)
     if row.verdict == Verdict.hurt:
@@ -86,13 +91,13 @@ def rows_to_show(rows: int, detectable: float, resolution: float) -> int:
     return math.ceil(needed / unit) * unit
 
 
-def _collect(row: DomainSharing, rules: Rules, metric: str) -> Advice:
+def _collect(row: DomainSharing, rules: Rules, metric: str, seeds: int) -> Advice:
     if row.detectable is not None:
         wanted = rows_to_show(row.rows, row.detectable, rules.resolution)
         reason = (
             f"Its {row.rows:,} test rows show changes of {row.detectable:.3f} {metric.upper()} at "
-            f"best; about {wanted:,} would show one of {rules.resolution:g}. Nothing speaks "
-            "against serving it jointly until then."
+            f"best; about {wanted:,} would show one of {rules.resolution:g}{_fewer(seeds)}. Nothing "
+            "speaks against serving it jointly until then."
         )
         return Advice(action=Action.collect, reason=reason + _recalibrate(row), rows=wanted)
     wanted_rows = _to_be_tested(row, rules, metric)
@@ -104,6 +109,11 @@ def _collect(row: DomainSharing, rules: Rules, metric: str) -> Advice:
     )
     said = row.reason[:1].upper() + row.reason[1:]
     return Advice(action=Action.collect, reason=f"{said}{about}.", rows=wanted_rows)
+
+
+def _fewer(seeds: int) -> str:
+    """Of few seeds the noise between them weighs much, and rows do not lower it."""
+    return f", fewer with more than {seeds} seeds" if 1 < seeds < FEW_SEEDS else ""
 
 
 def _to_be_tested(row: DomainSharing, rules: Rules, metric: str) -> int | None:
@@ -119,9 +129,8 @@ def _recalibrate(row: DomainSharing) -> str:
     if found is None or found.verdict != Shift.farther:
         return ""
     return (
-        f" Its scores promise {_value(found.joint, 2)} times what comes true, its own model's "
-        f"{_value(found.isolated, 2)} times: recalibrate them before they are compared with other "
-        "domains'."
+        f" Recalibrate it: its scores promise {_value(found.joint, 2)} times what comes true, its "
+        f"own model's {_value(found.isolated, 2)} times."
     )
 
 

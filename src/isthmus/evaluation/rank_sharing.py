@@ -52,7 +52,10 @@ def share_ranks(
         )
         for row in compared.rows
     ]
-    rows = [row.model_copy(update={"advice": advise(row, rules, metric)}) for row in rows]
+    advices = [advise(row, rules, metric, seeds=compared.seeds) for row in rows]
+    rows = [
+        row.model_copy(update={"advice": advice}) for row, advice in zip(rows, advices, strict=True)
+    ]
     rows.sort(key=lambda row: -row.gain.value if row.gain else 2.0)
     said = compared.protocol.replace(
         "of A minus that of B", f"of {called['joint']} minus that of {called['isolated']}", 1

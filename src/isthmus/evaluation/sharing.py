@@ -59,7 +59,7 @@ def sharing(
             train_rows=trained,
             calibration=shifts[found.domain],
         )
-        rows.append(row.model_copy(update={"advice": advise(row, rules)}))
+        rows.append(row.model_copy(update={"advice": advise(row, rules, seeds=compared.seeds)}))
     rows.sort(key=lambda row: -row.gain.value if row.gain else 2.0)
     called = {name: (names or {}).get(name, name) for name in arms}
     tested = sum(row.p_value is not None for row in compared.rows)

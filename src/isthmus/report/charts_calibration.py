@@ -54,7 +54,7 @@ def _shift_plot(found: list[tuple[DomainSharing, CalibrationShift]], palette: Pa
     colours = {
         Shift.nearer: palette.gains,
         Shift.none: palette.unchanged,
-        Shift.moved: palette.shared,
+        Shift.moved: palette.joint,
         Shift.farther: palette.hurt,
     }
     said = [words.SHIFT_MEANING[shift] for shift in present]

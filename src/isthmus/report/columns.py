@@ -7,7 +7,7 @@ from typing import Final, Literal
 from isthmus.evaluation import DomainSharing, SharingTable
 from isthmus.report import words
 
-Kind = Literal["name", "number", "verdict", "calibration", "advice"]
+Kind = Literal["name", "count", "number", "verdict", "calibration", "advice"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class DomainColumn:
     @property
     def numeric(self) -> bool:
         """Whether figures stand in it, which are set to the right."""
-        return self.kind in ("number", "calibration")
+        return self.kind in ("count", "number", "calibration")
 
 
 def domain_columns(table: SharingTable) -> list[DomainColumn]:
@@ -36,9 +36,12 @@ def domain_columns(table: SharingTable) -> list[DomainColumn]:
     return [
         DomainColumn("Domain", lambda r: r.domain, lambda r: r.domain.casefold(), kind="name"),
         DomainColumn("Train rows", lambda r: f"{r.train_rows:,}", lambda r: r.train_rows),
-        DomainColumn("Test rows", lambda r: f"{r.rows:,}", lambda r: r.rows),
         DomainColumn(
-            words.known(table).capitalize(), lambda r: f"{r.positives:,}", lambda r: r.positives
+            "Test rows",
+            lambda r: f"{r.rows:,}",
+            lambda r: r.rows,
+            lambda r: f"{r.positives:,} {words.known(table)}",
+            kind="count",
         ),
         *(_figure(table, role, name) for role, name in words.present_roles(table)),
         DomainColumn(
@@ -47,7 +50,6 @@ def domain_columns(table: SharingTable) -> list[DomainColumn]:
             lambda r: r.gain.value if r.gain else None,
             lambda r: words.bounds(r.gain, digits, plus=True),
         ),
-        DomainColumn("p", lambda r: words.p_value(r.p_adjusted), lambda r: r.p_adjusted),
         DomainColumn(
             "Detectable", lambda r: words.number(r.detectable, digits), lambda r: r.detectable
         ),
@@ -56,11 +58,18 @@ def domain_columns(table: SharingTable) -> list[DomainColumn]:
             "Verdict",
             lambda r: r.verdict.value,
             lambda r: words.ORDER.index(r.verdict),
-            lambda r: "" if r.advice else r.reason,  # else the advice says it
+            _why,
             kind="verdict",
         ),
         *([_ADVICE] if any(row.advice for row in table.rows) else []),
     ]
+
+
+def _why(row: DomainSharing) -> str:
+    """The corrected p-value, or why there is none, unless the advice says that."""
+    if row.p_adjusted is not None:
+        return f"p {words.p_value(row.p_adjusted)}"
+    return "" if row.advice else row.reason
 
 
 _CALIBRATION: Final = DomainColumn(

@@ -23,25 +23,31 @@ TUNED: Final = ("Part", "Model", "Trials", "Own settings", "Chosen", "Own score"
 
 def cost_rows(costs: Mapping[str, Cost], against: str | None) -> list[list[str]]:
     """A row a model in the order of ``COSTS``; ``against`` names the isolated models, if there are."""
-    other = costs.get(against or "")
     return [
         [
             name,
             f"{one.models:,}",
-            _by(f"{one.parameters:,}", one.parameters, other and other.parameters),
-            _by(
-                f"{one.stored_bytes / 1e6:,.1f} MB", one.stored_bytes, other and other.stored_bytes
-            ),
-            _by(_figure(one.training_cpu_s), one.training_cpu_s, other and other.training_cpu_s),
-            _by(_figure(one.scoring_cpu_us), one.scoring_cpu_us, other and other.scoring_cpu_us),
+            *_figures(one, None if name == against else costs.get(against or "")),
         ]
         for name, one in costs.items()
     ]
 
 
+def _figures(one: Cost, other: Cost | None) -> list[str]:
+    texts = {
+        "parameters": f"{one.parameters:,}",
+        "stored_bytes": f"{one.stored_bytes / 1e6:,.1f} MB",
+        "training_cpu_s": _figure(one.training_cpu_s),
+        "scoring_cpu_us": _figure(one.scoring_cpu_us),
+    }
+    return [
+        _by(text, getattr(one, name), getattr(other, name, None)) for name, text in texts.items()
+    ]
+
+
 def _by(text: str, value: float | None, other: float | None) -> str:
-    """The figure and, unless it is the other's own, how many times the other it is."""
-    if not value or not other or value is other:
+    """The figure, and how many times the other's it is."""
+    if not value or not other:
         return text
     times = value / other
     return f"{text} (×{times:,.0f})" if times >= 10 else f"{text} (×{times:.2g})"

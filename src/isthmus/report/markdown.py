@@ -60,9 +60,9 @@ def _written(column: DomainColumn, row: DomainSharing) -> str:
     main, detail = column.main(row), column.detail(row)
     if not detail:
         return main
-    return {"verdict": f"{main} ({detail})", "advice": f"{main}: {detail}"}.get(
-        column.kind, f"{main} {detail}"
-    )
+    if column.kind in ("count", "verdict"):
+        return f"{main} ({detail})"
+    return f"{main}: {detail}" if column.kind == "advice" else f"{main} {detail}"
 
 
 def comparison_to_markdown(comparison: Comparison, *, names: tuple[str, str] = ("A", "B")) -> str:

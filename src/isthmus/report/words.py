@@ -101,17 +101,19 @@ def tally(counts: dict[Verdict, int]) -> str:
 
 
 def to_do(table: SharingTable) -> str:
-    """``2 serve its own (A, B), 3 collect more rows (...), 9 serve jointly``; empty without advice."""
+    """``Serve its own: 2 (A, B). Serve jointly: 9.``; empty without advice."""
     said = []
     for action in ACTIONS:
         names = [row.domain for row in table.rows if row.advice and row.advice.action == action]
         if not names:
             continue
-        some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-        said.append(
-            f"{len(names)} {action.value}" + ("" if action == Action.jointly else f" ({some})")
-        )
-    return ", ".join(said)
+        some = "" if action == Action.jointly else f" ({_some(names)})"
+        said.append(f"{action.value.capitalize()}: {len(names):,}{some}.")
+    return " ".join(said)
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def calibration(table: SharingTable) -> str:
