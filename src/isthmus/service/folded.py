@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -61,10 +62,7 @@ class Folded:
             biases.append(torch.zeros(1))
         self._widths = [block.shape[1] for block in blocks]
         self._matrix_IX, self._bias_X = torch.cat(blocks, 1).contiguous(), torch.cat(biases)
-        self._own_rows_I1 = torch.ones(
-            len(self._matrix_IX), 1
-        )  # 0 where an item feature is embedded
-        self._parts = self._item_parts()
+        self._take_apart()
         self._domains: dict[int, _Domain] = {}
 
     @staticmethod
@@ -78,41 +76,48 @@ class Folded:
         logit_N = torch.empty(len(items_NJ), dtype=torch.float64)
         found, place_N = np.unique(domain_N, return_inverse=True)
         for number, domain in enumerate(found.tolist()):
-            rows_NX = items_NX
-            if len(found) > 1:
-                rows = torch.from_numpy(np.flatnonzero(place_N == number))
-                rows_NX = items_NX[rows]
-            own_N = self._logits(rows_NX + self._of_all(shared_C, domain), domain).double()
-            if len(found) > 1:
-                logit_N[rows] = own_N
-            else:
-                logit_N = own_N
+            rows = torch.from_numpy(np.flatnonzero(place_N == number))
+            rows_NX = items_NX[rows] if len(found) > 1 else items_NX
+            rows_NX += self._of_all(shared_C, domain)
+            logit_N[rows] = self._logits(rows_NX, domain).double()
         return logit_N.sigmoid().numpy()
 
-    def _item_parts(self) -> list[tuple[int, Tensor, Tensor | None]]:
-        """Of each item feature: the start of its embeddings, its rows of the matrix, or its table."""
-        parts, schema, dim = [], self._model.schema, self._embed.dim
-        for place, feature in enumerate(schema.features):
-            if feature.role != "item":
-                continue
-            rows = slice(place * dim, (place + 1) * dim)
-            self._own_rows_I1[rows] = 0.0
+    def _take_apart(self) -> None:
+        """Item features by the size of their vocabulary: a table of products, or their embeddings."""
+        schema, table_RK, dim = self._model.schema, self._embed.table.weight, self._embed.dim
+        self._own_rows_I1 = torch.ones(
+            len(self._matrix_IX), 1
+        )  # 0 where an item feature is embedded
+        tables, rows, self._small, self._large = [], [], ([], []), ([], [])
+        items = [(n, f) for n, f in enumerate(schema.features) if f.role == "item"]
+        for column, (place, feature) in enumerate(items):
+            own = slice(place * dim, (place + 1) * dim)
+            self._own_rows_I1[own] = 0.0
             start = self._embed.starts[feature.table]
-            matrix_KX = self._matrix_IX[rows]
-            table = None
-            if feature.size <= _SMALL:
-                table = self._embed.table.weight[start : start + feature.size] @ matrix_KX
-            parts.append((start, matrix_KX, table))
-        return parts
+            small = feature.size <= _SMALL
+            columns, starts = self._small if small else self._large
+            columns.append(column)
+            starts.append(sum(map(len, tables)) if small else start)
+            if small:
+                tables.append(table_RK[start : start + feature.size] @ self._matrix_IX[own])
+            else:
+                rows.append(self._matrix_IX[own])
+        width = self._matrix_IX.shape[1]
+        self._table_RX = torch.cat([torch.zeros(0, width), *tables])
+        self._large_YX = torch.cat([torch.zeros(0, width), *rows])
 
     def _of_items(self, items_NJ: Tensor) -> Tensor:
         """What item features add, [N, X]."""
-        sum_NX = torch.zeros(len(items_NJ), self._matrix_IX.shape[1])
-        for ids_N, (start, matrix_KX, table) in zip(items_NJ.T, self._parts, strict=True):
-            if table is None:
-                sum_NX.addmm_(self._embed.table.weight[ids_N + start], matrix_KX)
-            else:
-                sum_NX += table[ids_N]
+        (columns, starts), width = self._small, self._matrix_IX.shape[1]
+        if columns:
+            ids = items_NJ[:, columns] + torch.tensor(starts)
+            sum_NX = F.embedding_bag(ids, self._table_RX, mode="sum")
+        else:
+            sum_NX = torch.zeros(len(items_NJ), width)
+        columns, starts = self._large
+        if columns:
+            rows_NJK = self._embed.table.weight[items_NJ[:, columns] + torch.tensor(starts)]
+            sum_NX.addmm_(rows_NJK.flatten(1), self._large_YX)
         return sum_NX
 
     def _of_all(self, shared_C: Ints, domain: int) -> Tensor:
