@@ -28,8 +28,8 @@ def diagnose(
     one, of which the first seed is looked at closely.
 
     Isolated runs and floors of the same data are what the others are compared with, and are
-    diagnosed as well. ``only``: the checks of these codes alone. ``root``: where the prepared data lies, or directories of prepared data; runs
-    whose data is not there are judged without it.
+    diagnosed as well. ``only``: the checks of these codes alone. ``root``: prepared data, or a
+    directory of such; runs whose data is not there are judged without it.
 
     Raises:
         DataError: a run is not finished.

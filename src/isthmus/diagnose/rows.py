@@ -14,7 +14,7 @@ from isthmus.data.prepared import ITEMS, Prepared
 from isthmus.data.sequence_config import SequenceConfig
 from isthmus.data.split import SPLITS
 from isthmus.diagnosis import Audited, Data, Separated
-from isthmus.diagnosis.evidence import Ints
+from isthmus.evaluation.predictions import Floats, Ints
 from isthmus.schema import Feature
 
 MOST_VALUES = 1_000_000
@@ -139,13 +139,13 @@ def _separated(
             yield Separated(feature.name, name, found.auc, found.error)
 
 
-def _tally(
-    key: npt.NDArray[np.int64], label: npt.NDArray[np.int64]
-) -> tuple[Ints, Ints, npt.NDArray[np.float64]]:
+def _tally(key: Ints, label: npt.NDArray[np.integer]) -> tuple[Ints, Ints, Floats]:
     """Keys that occur, rising, with their rows and their rows of label 1."""
     if key.max(initial=0) < DENSE:
-        n = np.bincount(key)
-        there = np.flatnonzero(n)
-        return there, n[there], np.bincount(key, weights=label)[there]
-    there, place, n = np.unique(key, return_inverse=True, return_counts=True)
-    return there, n, np.bincount(place, weights=label)
+        counts = np.bincount(key)
+        keys = np.flatnonzero(counts)
+        n, ones = counts[keys], np.bincount(key, weights=label)[keys]
+    else:
+        keys, place, n = np.unique(key, return_inverse=True, return_counts=True)
+        ones = np.bincount(place, weights=label)
+    return keys.astype(np.int64), n.astype(np.int64), ones.astype(np.float64)

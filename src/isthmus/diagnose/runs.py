@@ -14,9 +14,10 @@ from isthmus import models, reference
 from isthmus.data.prepared import Prepared
 from isthmus.diagnose.groups import Group
 from isthmus.diagnosis import Course, Data, Evidence
-from isthmus.diagnosis.evidence import Bools, Floats, Scored
+from isthmus.diagnosis.evidence import Bools, Scored
 from isthmus.errors import IsthmusError
 from isthmus.evaluation import Ranks, SharingTable, share_ranks, sharing
+from isthmus.evaluation.predictions import Floats
 from isthmus.experiment import load_model, train_rows
 from isthmus.models import Ranker
 from isthmus.schema import Schema

@@ -45,10 +45,10 @@ def log_ratios(p: Predictions) -> dict[int, Estimate]:
     "ISTH301",
     Severity.warning,
     "A domain's scores promise too much or too little",
-    looks_at="mean score over mean label of a domain's test rows: its interval, users as clusters and "
-    f"corrected over the domains, lies outside {1 / BAND:g} to {BAND:g}",
-    remedy="calibrate by domain on validation rows before scores are compared across domains or used "
-    "as probabilities; AUC is not concerned",
+    looks_at="mean score over mean label of a domain's test rows: its interval, users as clusters "
+    f"and corrected over the domains, lies outside {1 / BAND:g} to {BAND:g}",
+    remedy="calibrate by domain on validation rows before scores are compared across domains or "
+    "used as probabilities; AUC is not concerned",
     needs="test",
 )
 def ratio(e: Evidence) -> Observed:
@@ -73,10 +73,10 @@ def _interval(r: Estimate, z: float) -> str:
     "ISTH302",
     Severity.warning,
     "A domain's scores are right on average only",
-    looks_at="calibration error over bins of a domain's test rows, less what the mean alone explains "
-    f"and less what chance gives at this size: above {UNEVEN}",
-    remedy="calibrate by domain with a curve (isotonic or Platt) and not by one factor; or train longer: "
-    "scores may be too bold or too timid",
+    looks_at="calibration error over bins of a domain's test rows, less what the mean alone "
+    f"explains and less what chance gives at this size: above {UNEVEN}",
+    remedy="calibrate by domain with a curve (isotonic or Platt) and not by one factor; or train "
+    "longer: scores may be too bold or too timid",
     needs="test",
 )
 def uneven(e: Evidence) -> Observed:
@@ -122,10 +122,10 @@ def _by_chance(score: Floats, miss: Floats, user: np.ndarray, z: float) -> float
     "ISTH303",
     Severity.warning,
     "Calibration moved between validation and test",
-    looks_at="mean score over mean label of a domain, in test against validation: by a factor above "
-    f"{BAND:g}, and beyond chance over the domains (the splits taken as independent)",
-    remedy="the click rate of these domains moves faster than the model is trained: calibrate on the "
-    "newest rows, and again often",
+    looks_at="mean score over mean label of a domain, in test against validation: by a factor "
+    f"above {BAND:g}, and beyond chance over the domains (the splits taken as independent)",
+    remedy="the click rate of these domains moves faster than the model is trained: calibrate on "
+    "the newest rows, and again often",
     needs="valid test",
 )
 def shift(e: Evidence) -> Observed:

@@ -1,7 +1,8 @@
 """What chance gives: limits for many domains at once, and each domain's figure with its error."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 from scipy import special
@@ -76,12 +77,11 @@ def compared(
     one: Sequence[Predictions | Ranks], other: Sequence[Predictions | Ranks], alpha: float
 ) -> Comparison:
     """The paired test of two models, of whichever kind both are."""
+    a, b = cast(Any, one), cast(Any, other)
     if isinstance(one[0], Ranks):
         rules = RULES.model_copy(update={"alpha": alpha})
-        found: Callable[..., Comparison] = compare_ranks
-        return found(one, other, metric=METRIC, rules=rules)
-    found = compare
-    return found(one, other, rules=Rules(alpha=alpha))
+        return compare_ranks(a, b, metric=METRIC, rules=rules)
+    return compare(a, b, rules=Rules(alpha=alpha))
 
 
 def named(parts: Sequence[str]) -> str:

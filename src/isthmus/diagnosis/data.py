@@ -12,6 +12,9 @@ SUSPICIOUS_AUC = 0.95
 CHANCE = 6.0
 """Standard errors above what chance gives, as in ``data.leaks``: enough for every feature in each
 of hundreds of domains."""
+LEAST = 20
+"""Training rows below which a domain's own weights are as they were drawn: 20 rows move a bias by
+about one standard error of a click rate, and nothing else."""
 IN_TIME = "future-in-training"
 """The audit's code for what ISTH103 says with its domains."""
 
@@ -59,9 +62,9 @@ def _audited(e: Evidence, *, blocks: bool) -> list[Audited]:
     "ISTH103",
     Severity.warning,
     "Training knows the future of held-out rows",
-    looks_at="validation and test rows that are earlier than the last training row; of events split "
-    "by each user's last ones, earlier than a training event of the same user. Not asked where rows "
-    "are split by user, which claims no order",
+    looks_at="validation and test rows that are earlier than the last training row; of events "
+    "split by each user's last ones, earlier than a training event of the same user. Not asked "
+    "where rows are split by user, which claims no order",
     remedy="split by time, or take the figures as they are: those of a model that knew the future",
     needs="data",
 )
@@ -69,12 +72,12 @@ def overlap_in_time(e: Evidence) -> Observed:
     data = data_of(e)
     if data.early is None:
         raise NotApplicable("the split claims no order in time")
-    held = sum(data.rows[split] for split in ("valid", "test") if split in data.rows)
+    held = np.sum([data.rows[s] for s in ("valid", "test") if s in data.rows], axis=0)
     late = [d for d in range(1, len(e.domains) + 1) if data.early[d]]
     if late:
         parts = [f"{e.name(d)} {data.early[d]:,} of {held[d]:,}" for d in late]
         yield (
-            f"{int(data.early.sum()):,} of {int(np.sum(held)):,} held-out rows are earlier than "
+            f"{int(data.early.sum()):,} of {int(held.sum()):,} held-out rows are earlier than "
             f"training rows, in {of(len(late), len(e.domains))}: {named(parts)}",
             tuple(map(e.name, late)),
         )
@@ -130,7 +133,7 @@ def label_as_feature(e: Evidence) -> Observed:
     "ISTH106",
     Severity.warning,
     "A domain is served that training hardly saw",
-    looks_at="known domains with test rows and fewer than 20 training rows",
+    looks_at=f"known domains with test rows and fewer than {LEAST} training rows",
     remedy="raise min_domain_rows, so that such rows take the path of the unknown domain, which is "
     "trained for it; or prepare the data anew once there are rows",
     needs="data",
@@ -143,8 +146,3 @@ def untrained(e: Evidence) -> Observed:
     if few:
         parts = [f"{e.name(d)} {rows['train'][d]:,} training rows" for d in few]
         yield f"{of(len(few), len(e.domains))}: {named(parts)}", tuple(map(e.name, few))
-
-
-LEAST = 20
-"""Training rows below which a domain's own weights are as they were drawn: 20 rows move a bias by
-about one standard error of a click rate, and nothing else."""

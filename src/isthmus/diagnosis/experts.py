@@ -18,7 +18,8 @@ LAST = 2
 
 def used(masks: list[Bools]) -> list[Bools]:
     """Which experts each domain uses, a level: [D, n]."""
-    return [masks[0].any(2), *(level.any(1) for level in masks)]
+    reads = [np.any(level, axis=1) for level in masks]
+    return [np.any(masks[0], axis=2), *reads]
 
 
 @check(
@@ -48,9 +49,10 @@ def dead(e: Evidence) -> Observed:
     "ISTH502",
     Severity.error,
     "A domain's mask leads nowhere",
-    looks_at="domains whose mask leaves no expert at some level: no score of theirs passes the experts",
-    remedy="the masks were not made by the model's own search (which repairs them): train again, and report "
-    "it where it happens again",
+    looks_at="domains whose mask leaves no expert at some level: no score of theirs passes the "
+    "experts",
+    remedy="the masks were not made by the model's own search (which repairs them): train again, "
+    "and report it where it happens again",
     needs="masks",
 )
 def empty(e: Evidence) -> Observed:
@@ -65,9 +67,10 @@ def empty(e: Evidence) -> Observed:
     "ISTH503",
     Severity.note,
     "A domain's mask keeps everything",
-    looks_at="domains whose mask keeps all edges: the search found nothing to leave out, or never came to them",
-    remedy="if all domains are named, the search is off or training ended before the first: train longer, or lower "
-    "settings.search.every; if a few, they have no rows to search with",
+    looks_at="domains whose mask keeps all edges: the search found nothing to leave out, or never "
+    "came to them",
+    remedy="if all domains are named, the search is off or training ended before the first: train "
+    "longer, or lower settings.search.every; if a few, they have no rows to search with",
     needs="masks",
 )
 def open_masks(e: Evidence) -> Observed:
@@ -82,9 +85,9 @@ def open_masks(e: Evidence) -> Observed:
     "ISTH504",
     Severity.warning,
     "Masks never settle",
-    looks_at="the share of a domain's mask edges that each of the last epochs changed (of edges in the mask "
-    f"before or after), against that of masks drawn anew at random with as many edges: the median over "
-    f"domains is above {REDRAWN:.0%} of it in the last {LAST} epochs",
+    looks_at="the share of a domain's mask edges that each of the last epochs changed (of edges "
+    "in the mask before or after), against that of masks drawn anew at random with as many edges: "
+    f"the median over domains is above {REDRAWN:.0%} of it in the last {LAST} epochs",
     remedy="search less often (settings.search.every), score candidates on more rows "
     "(settings.search.batch_size), or train longer; masks that say nothing are better switched off",
     needs="masks course",
@@ -132,10 +135,10 @@ def _random_churn(masks: list[Bools]) -> list[float]:
     "ISTH505",
     Severity.warning,
     "Gates hardly use an expert",
-    looks_at="what a domain's rows take of each expert on average, by the gates: an expert that no domain takes "
-    f"{HARDLY:.0%} of an even share from",
-    remedy="fewer experts do as well; or warm up longer and raise dropout, so that gates do not choose before "
-    "experts differ",
+    looks_at="what a domain's rows take of each expert on average, by the gates: an expert that "
+    f"no domain takes {HARDLY:.0%} of an even share from",
+    remedy="fewer experts do as well; or warm up longer and raise dropout, so that gates do not "
+    "choose before experts differ",
     needs="gates",
 )
 def idle(e: Evidence) -> Observed:

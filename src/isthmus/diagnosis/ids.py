@@ -23,6 +23,8 @@ carries the model no longer. Below it, new users and items are how a market is."
 DRIFT = 0.1
 """Rise of the unknown share from validation to test: a tenth of all rows changed their nature within
 one split, and a choice by validation no longer fits."""
+STRANGE_SHARE = 0.05
+"""Of test rows: what no figure a domain covers should not be more than the usual error of a figure."""
 DESIGN = 10.0
 """Rows of one user or item are unknown together: counts are taken to hold so many times less than
 their number tells."""
@@ -35,8 +37,8 @@ their number tells."""
     looks_at="values of a vocabulary that differ only in capitals, in blanks around or within them, in "
     'leading zeros or in a fraction ".0" of a number: "ab 1" and "AB1 ", "007" and "7", "7.0" and "7"; '
     f"where at least {TWICE_SHARE:.1%} of the values are concerned",
-    remedy="write ids in one way before they are prepared; each of the two ids learns from a part of "
-    "the rows alone",
+    remedy="write ids in one way before they are prepared; each of the two ids learns from a part "
+    "of the rows alone",
     needs="data",
 )
 def written_twice(e: Evidence) -> Observed:
@@ -66,9 +68,9 @@ def _alike(values: Sequence[str]) -> list[list[str]]:
     "ISTH202",
     Severity.warning,
     "Items stray into other domains",
-    looks_at="items with training rows in several domains, where all others (99 % at least) have one "
-    "domain each: a handful of exceptions are slips in the data, or ids that two sources use for "
-    "different things. Where many items are of several domains, that is how the data is",
+    looks_at="items with training rows in several domains, where all others (99 % at least) have "
+    "one domain each: a handful of exceptions are slips in the data, or ids that two sources use "
+    "for different things. Where many items are of several domains, that is how the data is",
     remedy="look at these items; where two sources number their items each from 1, put the source "
     "before the id",
     needs="data",
@@ -89,9 +91,9 @@ def stray_items(e: Evidence) -> Observed:
     "ISTH203",
     Severity.warning,
     "A domain's test rows are mostly new to the model",
-    looks_at="the share of a domain's test rows whose user, item or other feature has no id, against "
-    f"that of its training rows: {UNKNOWN_RISE:.0%} of the rows more, and more than chance gives over "
-    "all features and domains",
+    looks_at="the share of a domain's test rows whose user, item or other feature has no id, "
+    f"against that of its training rows: {UNKNOWN_RISE:.0%} of the rows more, and more than "
+    "chance gives over all features and domains",
     remedy="train nearer to the day of use, lower min_count, or give features that last (category, "
     "price, brand); until then the domain is served by what its rows have in common",
     needs="data",
@@ -105,7 +107,8 @@ def unknown(e: Evidence) -> Observed:
     Severity.warning,
     "Unknown ids pile up from validation to test",
     looks_at="the share of a domain's rows without a known value of a feature, in test against "
-    f"validation: {DRIFT:.0%} of the rows more, and more than chance gives over all features and domains",
+    f"validation: {DRIFT:.0%} of the rows more, and more than chance gives over all features and "
+    "domains",
     remedy="what was chosen by validation may not fit: prepare with a later validation split, and "
     "plan to train more often",
     needs="data",
@@ -151,9 +154,9 @@ def _variance(share: float, rows: int) -> float:
     "ISTH205",
     Severity.warning,
     "Many rows are of no known domain",
-    looks_at="test rows of the unknown domain, 5 % of all or more",
-    remedy="prepare anew, so that the new domains are known; until then they share one path, and no "
-    "figure speaks of them",
+    looks_at=f"test rows of the unknown domain, {STRANGE_SHARE:.0%} of all or more",
+    remedy="prepare anew, so that the new domains are known; until then they share one path, and "
+    "no figure speaks of them",
     needs="data",
 )
 def unknown_domain(e: Evidence) -> Observed:
@@ -162,7 +165,3 @@ def unknown_domain(e: Evidence) -> Observed:
         raise NotApplicable("the data has no test rows")
     if rows[0] >= STRANGE_SHARE * rows.sum():
         yield f"{of(int(rows[0]), int(np.sum(rows)), 'test row')} are of no known domain", ()
-
-
-STRANGE_SHARE = 0.05
-"""Of test rows: what no figure a domain covers should not be more than the usual error of a figure."""

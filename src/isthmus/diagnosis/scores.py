@@ -18,6 +18,7 @@ from isthmus.diagnosis.evidence import Evidence, Scored
 from isthmus.diagnosis.registry import NotApplicable, Observed, check
 from isthmus.diagnosis.types import Severity
 from isthmus.evaluation import Predictions, Ranks, Verdict
+from isthmus.evaluation.rank_compare import RULES
 from isthmus.evaluation.rules import Rules
 from isthmus.evaluation.variance import detectable
 
@@ -26,6 +27,8 @@ LEAST = 20
 DROP = {"AUC": 0.05, METRIC: 0.02}
 """Loss from validation to test that matters: of an AUC the resolution of a verdict; rankings of items
 are told apart more finely."""
+COARSE = {"AUC": Rules().resolution, METRIC: RULES.resolution}
+"""Detectable change above which a verdict says "not measurable"."""
 RANDOM_ROWS = 100
 """Rows from which a retriever that beats no dice is a fault, and no bad luck: dice give 0.005 of NDCG@10
 among 1,000 items, and one hit in 100 rows is as much."""
@@ -39,10 +42,10 @@ def _metric(table: Scored) -> str:
     "ISTH304",
     Severity.error,
     "A domain's scores are all the same",
-    looks_at=f"domains with {LEAST} test rows or more whose scores are one number; of retrievers, whose "
-    "items all have one score in nine rows of ten",
-    remedy="the model says nothing there: look for features that are empty in this domain, dead experts "
-    "(ISTH501), or a domain without training rows (ISTH106)",
+    looks_at=f"domains with {LEAST} test rows or more whose scores are one number; of retrievers, "
+    "whose items all have one score in nine rows of ten",
+    remedy="the model says nothing there: look for features that are empty in this domain, dead "
+    "experts (ISTH501), or a domain without training rows (ISTH106)",
     needs="test",
 )
 def constant(e: Evidence) -> Observed:
@@ -67,18 +70,19 @@ def _flat(table: Scored) -> bool:
     "ISTH305",
     Severity.note,
     "A domain is too small to measure",
-    looks_at=f"domains with one label alone in the test rows, with fewer than {ENOUGH} rows of a label (of "
-    "retrievers, rows), or whose smallest detectable change, at 80 % power and corrected over the "
-    "domains, is above that of a verdict. It is that of a comparison with a model as noisy as this one, "
-    "the errors of both correlated by a half",
-    remedy="read nothing into these domains' figures; pool them for the measurement, or collect more rows",
+    looks_at=f"domains with one label alone in the test rows, with fewer than {ENOUGH} rows of a "
+    "label (of retrievers, rows), or whose smallest detectable change, at 80 % power and "
+    "corrected over the domains, is above that of a verdict. It is that of a comparison with a "
+    "model as noisy as this one, the errors of both correlated by a half",
+    remedy="read nothing into these domains' figures; pool them for the measurement, or collect "
+    "more rows",
     needs="test",
 )
 def unmeasurable(e: Evidence) -> Observed:
     assert e.test is not None
-    known, coarse = figures(e.test), Rules().resolution if _metric(e.test) == "AUC" else 0.01
+    known, coarse = figures(e.test), COARSE[_metric(e.test)]
     small = [d for d, rows in by_domain(e.test) if rows.any() and d not in known]
-    level = ALPHA_OF_VERDICT / max(len(known), 1)
+    level = Rules().alpha / max(len(known), 1)
     least = {d: detectable(one, level) for d, one in known.items() if error(one) < 1}
     blunt = sorted((d for d in least if least[d] > coarse), key=lambda d: -least[d])
     parts = [f"{e.name(d)} {least[d]:.3f}" for d in blunt]
@@ -92,17 +96,14 @@ def unmeasurable(e: Evidence) -> Observed:
         yield f"{of(len(both), len(e.domains))}: {'; '.join(said)}", tuple(map(e.name, both))
 
 
-ALPHA_OF_VERDICT = Rules().alpha
-
-
 @check(
     "ISTH306",
     Severity.warning,
     "A domain is ranked worse in test than in validation",
-    looks_at=f"the fall of a domain's AUC by more than {DROP['AUC']} (of retrievers, NDCG@10 by {DROP[METRIC]}), "
-    "beyond chance over the domains, the splits taken as independent",
-    remedy="the domain moves (ISTH204, ISTH303), or the choice of epoch and settings was fitted to its "
-    "validation rows: train nearer to the day of use, choose by more rows",
+    looks_at=f"the fall of a domain's AUC by more than {DROP['AUC']} (of retrievers, NDCG@10 by "
+    f"{DROP[METRIC]}), beyond chance over the domains, the splits taken as independent",
+    remedy="the domain moves (ISTH204, ISTH303), or the choice of epoch and settings was fitted "
+    "to its validation rows: train nearer to the day of use, choose by more rows",
     needs="valid test",
 )
 def falls(e: Evidence) -> Observed:
@@ -128,10 +129,12 @@ def falls(e: Evidence) -> Observed:
     "ISTH307",
     Severity.warning,
     "A domain is ranked no better than by dice",
-    looks_at="domains whose AUC is below a half beyond chance over the domains; of retrievers, whose mean "
-    f"NDCG@10 over {RANDOM_ROWS} rows or more is not above that of a random order of the candidates",
-    remedy="below a half is a signal that points the wrong way: look for labels or ids of this domain that "
-    "mean something else than in the others; at a half, for features that are empty there",
+    looks_at="domains whose AUC is below a half beyond chance over the domains; of retrievers, "
+    f"whose mean NDCG@10 over {RANDOM_ROWS} rows or more is not above that of a random order of "
+    "the candidates",
+    remedy="below a half is a signal that points the wrong way: look for labels or ids of this "
+    "domain that mean something else than in the others; at a half, for features that are empty "
+    "there",
     needs="test",
 )
 def by_dice(e: Evidence) -> Observed:
@@ -163,10 +166,11 @@ def _no_better(r: Ranks) -> bool:
     "ISTH308",
     Severity.warning,
     "A floor ranks a domain better",
-    looks_at="retrievers against floors on the same rows (popularity, the user's own repeats, the item last "
-    "seen together): domains in which the floor's NDCG@10 is higher beyond chance, Holm-corrected",
-    remedy="serve the floor in these domains, or add its order as a feature of the ranking; then train "
-    "longer, or with more weight on these domains",
+    looks_at="retrievers against floors on the same rows (popularity, the user's own repeats, the "
+    "item last seen together): domains in which the floor's NDCG@10 is higher beyond chance, "
+    "Holm-corrected",
+    remedy="serve the floor in these domains, or add its order as a feature of the ranking; then "
+    "train longer, or with more weight on these domains",
     needs="test floors",
 )
 def below_floor(e: Evidence) -> Observed:

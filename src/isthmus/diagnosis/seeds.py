@@ -16,11 +16,11 @@ SWING = 0.02
     "ISTH401",
     Severity.warning,
     "Seeds trade domains against each other",
-    looks_at="test metrics of runs that differ in their seed alone, on the same rows: in the same pair of "
-    f"seeds one domain is better by {SWING} and another worse by as much, both beyond what their rows "
-    "explain (paired test, Holm over domains, Bonferroni over pairs of seeds)",
-    remedy="judge these domains by several seeds only, serve the mean of several seeds' scores, or steady "
-    "the training (lower rate, larger batches, more weight on small domains)",
+    looks_at="test metrics of runs that differ in their seed alone, on the same rows: in the same "
+    f"pair of seeds one domain is better by {SWING} and another worse by as much, both beyond "
+    "what their rows explain (paired test, Holm over domains, Bonferroni over pairs of seeds)",
+    remedy="judge these domains by several seeds only, serve the mean of several seeds' scores, "
+    "or steady the training (lower rate, larger batches, more weight on small domains)",
     needs="seeds",
 )
 def seesaw(e: Evidence) -> Observed:
@@ -32,8 +32,8 @@ def seesaw(e: Evidence) -> Observed:
         if up and down:
             parts = [f"{name} {value:+.3f}" for name, value in (*up.items(), *down.items())]
             yield (
-                f"{one} against {other}: {len(up)} up, {len(down)} down of "
-                f"{of(len(table.rows), len(table.rows)).split(' of ')[1]}: {named(parts)}",
+                f"{one} against {other}, {len(table.rows)} domains: {len(up)} up, {len(down)} down: "
+                f"{named(parts)}",
                 (*up, *down),
             )
 
@@ -52,9 +52,10 @@ def _moved(table: Comparison, verdict: Verdict) -> dict[str, float]:
     "ISTH402",
     Severity.warning,
     "Whether sharing helps a domain depends on the seed",
-    looks_at="gain over isolated models seed by seed: beyond chance above zero in one seed and below zero in "
-    "another (paired test, Holm over domains, Bonferroni over seeds)",
-    remedy="no verdict on these domains is worth acting upon: more seeds, or serve them their own model",
+    looks_at="gain over isolated models seed by seed: beyond chance above zero in one seed and "
+    "below zero in another (paired test, Holm over domains, Bonferroni over seeds)",
+    remedy="no verdict on these domains is worth acting upon: more seeds, or serve them their own "
+    "model",
     needs="pairs",
 )
 def flipping_gains(e: Evidence) -> Observed:
@@ -79,8 +80,8 @@ def flipping_gains(e: Evidence) -> Observed:
     "ISTH701",
     Severity.warning,
     "Sharing hurts a domain",
-    looks_at="the verdicts of the sharing report: joint against isolated models on the same test rows, over "
-    "all seeds given, Holm-corrected over the domains",
+    looks_at="the verdicts of the sharing report: joint against isolated models on the same test "
+    "rows, over all seeds given, Holm-corrected over the domains",
     remedy="serve these domains their own model, or retrain the part that their mask selects; "
     "`isthmus share` has the whole table",
     needs="sharing",

@@ -28,9 +28,10 @@ def _course(e: Evidence) -> Course:
     "ISTH601",
     Severity.warning,
     "Training ended while it was still improving",
-    looks_at=f"the best epoch is the last that max_epochs allows, and {RISES} above the one before it (or the only "
-    "one)",
-    remedy="raise train.max_epochs: the same command goes on in a new run; early stopping will end it",
+    looks_at=f"the best epoch is the last that max_epochs allows, and {RISES} above the one "
+    "before it (or the only one)",
+    remedy="raise train.max_epochs: the same command goes on in a new run; early stopping will "
+    "end it",
     needs="course",
 )
 def cut_short(e: Evidence) -> Observed:
@@ -52,8 +53,9 @@ def cut_short(e: Evidence) -> Observed:
     "ISTH602",
     Severity.note,
     "The first epoch was the best",
-    looks_at=f"validation scores that fall from the first epoch on, by {RISES} or more until the last. Rankers of "
-    "sparse ids often do: embeddings learn their rows by heart in the second epoch",
+    looks_at=f"validation scores that fall from the first epoch on, by {RISES} or more until the "
+    "last. Rankers of sparse ids often do: embeddings learn their rows by heart in the second "
+    "epoch",
     remedy="try a lower train.lr, more train.weight_decay and embedding_l2, or raise min_count",
     needs="course",
 )
@@ -71,9 +73,10 @@ def best_first(e: Evidence) -> Observed:
     "ISTH603",
     Severity.warning,
     "A loss never moved",
-    looks_at=f"each named loss over three epochs or more: its highest and lowest mean differ by less than {STILL:.1%}",
-    remedy="its weight is too small, or no gradient reaches what it is to teach: raise the weight, or leave the "
-    "term out",
+    looks_at="each named loss over three epochs or more: its highest and lowest mean differ by "
+    f"less than {STILL:.1%}",
+    remedy="its weight is too small, or no gradient reaches what it is to teach: raise the "
+    "weight, or leave the term out",
     needs="course",
 )
 def still_loss(e: Evidence) -> Observed:
@@ -95,8 +98,8 @@ def still_loss(e: Evidence) -> Observed:
     "The model itself finds that other domains cost this one",
     looks_at="the running gap that a retriever tells of each domain, single less cross loss: below "
     f"{COSTS} nats after each of the last three epochs",
-    remedy="the model lowers these domains' weight in the cross loss by itself; compare with isolated models "
-    "(ISTH701) before anything else is done",
+    remedy="the model lowers these domains' weight in the cross loss by itself; compare with "
+    "isolated models (ISTH701) before anything else is done",
     needs="course",
 )
 def negative_gap(e: Evidence) -> Observed:
@@ -119,10 +122,10 @@ def negative_gap(e: Evidence) -> Observed:
     "ISTH605",
     Severity.note,
     "A domain has hardly any rows for its own weights",
-    looks_at="training rows against the parameters that one more domain adds to the model: fewer than one row "
-    f"for {1 / ROWS_A_PARAMETER:g} of them",
-    remedy="let similar domains share a part (`isthmus cluster`), make towers smaller, or take a model without "
-    "parts of each domain's own",
+    looks_at="training rows against the parameters that one more domain adds to the model: fewer "
+    f"than one row for {1 / ROWS_A_PARAMETER:g} of them",
+    remedy="let similar domains share a part (`isthmus cluster`), make towers smaller, or take a "
+    "model without parts of each domain's own",
     needs="data own_parameters",
 )
 def few_rows(e: Evidence) -> Observed:
