@@ -217,10 +217,9 @@ def _finish(
                 "of its batch, or by parts of other domains, and cannot be guarded"
             )
         kind.keep(run, split, tables[split])
-    shown = [deciding(t["test"], said.config, others=True) for t in (before, tables)]
-    table = guard_table(
-        *shown, decisions, _rules(shown[0], said.config), **said.names, protocol=said.protocol
-    )
+    first, then = (deciding(t["test"], said.config, others=True) for t in (before, tables))
+    rules = _rules(first, said.config)
+    table = guard_table(first, then, decisions, rules, **said.names, protocol=said.protocol)
     with run.artefact(FILE) as path:
         path.write_text(table.model_dump_json(indent=2) + "\n", encoding="utf-8")
     state = _state(model, kind.score(tables["valid"]))

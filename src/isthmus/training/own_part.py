@@ -88,8 +88,12 @@ class _Part(Model):
         super().__init__(model.config, model.schema)
         self.domain, self.names = domain, names
         self.rows = nn.ParameterList(model.get_parameter(n)[domain].clone() for n in names)
-        object.__setattr__(self, "model", model)  # no module: fit neither trains nor stores it
-        object.__setattr__(self, "call", _Losses(model))
+        self._outside = (model, _Losses(model))  # no modules: fit neither trains nor stores them
+
+    @property
+    def model(self) -> Model:
+        """The whole model, which stands still."""
+        return self._outside[0]
 
     def losses(self, batch: Rows) -> Losses:
         place = torch.tensor([self.domain])
@@ -97,7 +101,7 @@ class _Part(Model):
         for name, row in zip(self.names, self.rows, strict=True):
             fixed = self.model.get_parameter(name)
             whole[f"model.{name}"] = fixed.index_copy(0, place.to(fixed.device), row[None])
-        losses: Losses = functional_call(self.call, whole, (batch,))
+        losses: Losses = functional_call(self._outside[1], whole, (batch,))
         return losses
 
     def epoch(self, feed: EpochFeed) -> Iterator[Losses]:
