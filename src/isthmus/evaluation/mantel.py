@@ -20,7 +20,8 @@ from isthmus.evaluation.variance import LEVEL, quantile
 LEAST = 4
 """Groups that a correlation needs: three have six ordered pairs, and six relabellings."""
 _EXACT = 7  # up to so many groups all relabellings are tried: 5,040
-_DRAWN = 4999
+_DRAWN, _FEWEST, _CELLS = 4999, 199, 2 * 10**7  # relabellings; cells of all of them together
+_BLOCKS = 30  # of groups, at most, that the jackknife leaves out one by one
 _ALMOST = 1 - 1e-9  # correlations are held within it, for their logarithm's sake
 
 
@@ -79,21 +80,22 @@ def _mantel(a: Floats, b: Floats, value: float, seed: int) -> float:
         orders = [np.array(order) for order in permutations(range(groups))]
     else:
         rng = np.random.default_rng(seed)
-        orders = [np.arange(groups), *(rng.permutation(groups) for _ in range(_DRAWN))]
+        drawn = min(_DRAWN, max(_FEWEST, _CELLS // groups**2))
+        orders = [np.arange(groups), *(rng.permutation(groups) for _ in range(drawn))]
     found = np.array([(one * other[np.ix_(o, o)]).sum() for o in orders])
     return float((np.abs(found) >= abs(value) - 1e-12).mean())
 
 
 def _jackknifed(a: Floats, b: Floats, value: float) -> Interval:
-    """On Fisher's scale, with groups - 1 degrees of freedom."""
-    groups = len(a)
-    without = []
-    for group in range(groups):
-        kept = np.arange(groups) != group
+    """On Fisher's scale, over groups (or over blocks of them, where there are many)."""
+    blocks = np.array_split(np.arange(len(a)), min(len(a), _BLOCKS))
+    count, without = len(blocks), []
+    for block in blocks:
+        kept = np.delete(np.arange(len(a)), block)
         found = spearman(a[np.ix_(kept, kept)], b[np.ix_(kept, kept)])
         without.append(value if math.isnan(found) else found)
     z = np.arctanh(np.clip([value, *without], -_ALMOST, _ALMOST))
-    error = math.sqrt((groups - 1) / groups * float(((z[1:] - z[1:].mean()) ** 2).sum()))
-    half = quantile(groups - 1, (1 + LEVEL) / 2) * error
+    error = math.sqrt((count - 1) / count * float(((z[1:] - z[1:].mean()) ** 2).sum()))
+    half = quantile(count - 1, (1 + LEVEL) / 2) * error
     low, high = math.tanh(z[0] - half), math.tanh(z[0] + half)
     return Interval(value=value, low=min(low, value), high=max(high, value))

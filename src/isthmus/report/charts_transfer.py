@@ -69,7 +69,7 @@ def _matrix(found: TransferMap, way: Way, order: list[int], palette: Palette) ->
     caption = (
         f"Rows give, columns receive: {measured.unit}. "
         + (f"Green lies above the mean of {centre:.2f}, orange below; " if centre else "Green helps, orange hurts; ")
-        + f"the stronger, the farther from {'it' if centre else '0'}."
+        + f"the stronger, the farther from {'it' if centre else '0'}, in full from {_most(value - centre):.2g} on."
         + (" A dot: more than two standard errors." if sure.any() and count <= MANY else "")
         + " Those that help each other stand together."
     )  # fmt: skip
@@ -96,15 +96,13 @@ def _cells(
         ticks=False, domain=False, labels=count <= MANY, labelFontSize=9 if size < 14 else 11,
         labelOverlap=False, labelLimit=160,
     )  # fmt: skip
-    known = np.abs(value[np.isfinite(value)])
-    most = float(np.quantile(known, 0.98)) if known.size else 1.0
     at = f"[floor(datum.cell / {count})][datum.cell % {count}]"
     scale = alt.Scale(domain=names)
     base = (
         alt.Chart(alt.sequence(0, count * count, as_="cell"))
         .add_params(
             alt.param(name=f"{prefix}_values", value=_rounded(value)),
-            alt.param(name=f"{prefix}_errors", value=_rounded(error)),
+            alt.param(name=f"{prefix}_errors", value=_rounded(error) if count <= MANY else []),
             alt.param(name=f"{prefix}_sure", value=sure.astype(int).tolist()),
             alt.param(name=f"{prefix}_names", value=names),
         )
@@ -113,8 +111,8 @@ def _cells(
         .transform_calculate(value=f"{prefix}_values{at}")
         .transform_calculate(sure=f"{prefix}_sure{at}")
         .transform_filter("isValid(datum.value)")
-        .transform_calculate(shown=_shown(f"{prefix}_errors{at}"))
-        .transform_calculate(strength=f"min(1, abs(datum.value) / {max(most, 1e-9)})")
+        .transform_calculate(shown=_shown(f"{prefix}_errors{at}" if count <= MANY else "null"))
+        .transform_calculate(strength=f"min(1, abs(datum.value) / {_most(value)})")
         .encode(
             x=alt.X("target:N", sort=None, scale=scale, title="receives",
                     axis=axis),
@@ -138,6 +136,12 @@ def _cells(
         )
         drawn = drawn + dots
     return drawn.properties(width=alt.Step(size), height=alt.Step(size))
+
+
+def _most(value: Floats) -> float:
+    """Where colours are full: beyond 49 of 50 cells, so that a single wild one fades no other."""
+    known = np.abs(value[np.isfinite(value)])
+    return max(float(np.quantile(known, 0.98)), 1e-9) if known.size else 1.0
 
 
 def _shown(error: str) -> str:

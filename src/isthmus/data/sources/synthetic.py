@@ -1,5 +1,6 @@
 """Planted data: clusters of domains, pairs of domains that harm each other, a known best AUC."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +67,16 @@ class Truth(Frozen):
     bayes_auc: float
     bayes_domain_auc: float
     bayes_auc_by_domain: dict[str, float]
+
+    def relation(self, names: Sequence[str]) -> Floats:
+        """1 where two of these domains share a taste, -1 where theirs are opposite, else 0: [D, D]."""
+        cluster = dict(zip(self.domains, self.cluster, strict=True))
+        sign = dict.fromkeys(self.domains, 1)
+        for first, second in self.harmful_pairs:
+            cluster[second], sign[second] = cluster[first], -sign[first]
+        return np.array(
+            [[sign[a] * sign[b] * float(cluster[a] == cluster[b]) for b in names] for a in names]
+        )
 
 
 @dataclass(frozen=True)
