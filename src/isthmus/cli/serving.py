@@ -53,8 +53,10 @@ def recommend(
         raise ConfigError("give either --user ID or --users FILE")
     said: dict[str, Any] = {"k": k, "domains": tuple(domain or ())}
     said |= {"exclude_seen": exclude_seen, "explain": explain, "context": _context(context or [])}
-    like = Request(**said)
-    asked = list(batch.requests(users, like)) if users is not None else [Request(user=user, **said)]
+    if users is not None:
+        asked = list(batch.requests(users, Request(**said)))
+    else:
+        asked = [batch.request({"user": user, **said}, "the options")]
     source = batch.FileHistory(history) if history is not None else None
     torch.set_num_threads(
         1

@@ -75,14 +75,23 @@ def requests(path: Path, like: Request) -> Iterator[Request]:
     Raises:
         DataError: no such file, or a line that is no request; it names the line.
     """
-    said = {name: getattr(like, name) for name in like.model_fields_set}
     for number, values in enumerate(_lines(path) if path.suffix in ENDINGS else _ids(path), 1):
-        try:
-            if not isinstance(values, dict):
-                raise DataError(f"{path}: request {number}: expected a JSON object")
-            yield Request.model_validate({**said, **values})
-        except ValidationError as error:
-            raise DataError(f"{path}: request {number}: {told(error)}") from None
+        yield request(values, f"{path}: request {number}", like)
+
+
+def request(values: object, where: str, like: Request | None = None) -> Request:
+    """The request in these values, whose fields win over those of ``like``.
+
+    Raises:
+        DataError: they are no request; it names ``where`` and the first wrong field.
+    """
+    if not isinstance(values, dict):
+        raise DataError(f"{where}: expected a JSON object")
+    said = {name: getattr(like, name) for name in like.model_fields_set} if like else {}
+    try:
+        return Request.model_validate({**said, **values})
+    except ValidationError as error:
+        raise DataError(f"{where}: {told(error)}") from None
 
 
 def recommend_all(
