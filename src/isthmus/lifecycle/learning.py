@@ -19,8 +19,9 @@ from isthmus.schema import Frozen, Schema
 from isthmus.training.fit import TrainConfig, fit
 
 OWN = 1  # the domain's id in a model that has no other
-FITTING_ROWS = 2000  # on which the best fitting domain is chosen
+FITTING_ROWS = 500  # on which the best fitting domain is chosen
 ALPHA = 0.05
+STEPS, FEW = 8, 8  # of an epoch at least, unless batches would have fewer rows than that
 
 
 class LearnConfig(Frozen):
@@ -28,13 +29,14 @@ class LearnConfig(Frozen):
 
     ``valid_share`` of the rows, the latest, say when to stop and whether anything was gained. What
     was learned takes the place of what the domain would have without it if it lowers their log
-    loss by more than ``margin`` standard errors; under ``least`` rows nothing is learned.
+    loss by more than ``margin`` standard errors; under ``least`` rows nothing is learned. Of few
+    rows batches are smaller, so that an epoch has several steps.
     """
 
     lr: PositiveFloat = 5e-3
     batch_size: PositiveInt = 128
-    max_epochs: PositiveInt = 40
-    patience: PositiveInt = 4
+    max_epochs: PositiveInt = 15
+    patience: PositiveInt = 3
     weight_decay: NonNegativeFloat = 1e-4
     valid_share: PositiveFloat = Field(0.25, lt=1)
     margin: NonNegativeFloat = 1.0
@@ -192,10 +194,11 @@ def _trained(
     reporter: Reporter,
 ) -> State:
     model.put(start)
-    feed = Feed(fitted, batch_size=config.batch_size, seed=config.seed, valid=valid)
+    size = min(config.batch_size, max(FEW, len(fitted) // STEPS))
+    feed = Feed(fitted, batch_size=size, seed=config.seed, valid=valid)
     train = TrainConfig(
         lr=config.lr,
-        batch_size=config.batch_size,
+        batch_size=size,
         max_epochs=config.max_epochs,
         patience=config.patience,
         weight_decay=config.weight_decay,
