@@ -31,6 +31,7 @@ WITHOUT_TORCH = (
     "diagnosis",
     "report",
     "store",
+    "service/events",
     "schema.py",
     "errors.py",
     "progress.py",

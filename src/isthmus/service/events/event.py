@@ -109,8 +109,12 @@ def parsed(values: object, *, now: float, limits: Limits) -> Event:
         if values.get(name) is None:
             raise Refused("missing_field", f"{name} is missing")
     kind, value, context = (values.get(name) for name in ("kind", "value", "context"))
+    id, user, item, domain = (text_of(values[name], name, limits.text_bytes) for name in _TEXTS)
     return Event(
-        *(text_of(values[name], name, limits.text_bytes) for name in _TEXTS),
+        id=id,
+        user=user,
+        item=item,
+        domain=domain,
         time=_time(values["time"], now + limits.ahead),
         kind=None if kind is None else text_of(kind, "kind", limits.kind_bytes),
         value=None if value is None else _number(value, "value"),

@@ -102,7 +102,7 @@ class RedisStore(EventStore):
             self._check_safe()
             if not reading:
                 self._redis.set(f"{_PREFIX}format", _FORMAT, nx=True)
-            found = self._redis.get(f"{_PREFIX}format")
+            found: Any = self._redis.get(f"{_PREFIX}format")
             if found not in (_FORMAT, None):
                 raise MismatchError(
                     f"{self._name} holds events as {found.decode(errors='replace')!r}; expected "

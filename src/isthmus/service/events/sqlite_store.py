@@ -7,9 +7,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
-from isthmus.errors import DataError, MismatchError
-from isthmus.files import StorageError, locked, sync_directory
+from isthmus.errors import DataError, IntegrityError, MismatchError
+from isthmus.files import locked, sync_directory
 from isthmus.service.events.base import (
     Append,
     Counts,
@@ -201,10 +202,13 @@ def row_of(event: Event) -> Row:
     )
 
 
-def event_of(row: Sequence[object]) -> Event:
-    """The event in its columns. Raises StorageError if there is none in them."""
-    *plain, context = row
+def event_of(row: Sequence[Any]) -> Event:
+    """The event in its columns. Raises IntegrityError if its context is not what was written."""
+    id, user, item, domain, time, kind, value, text = row
     try:
-        return Event(*plain, context=None if context is None else json.loads(context))  # type: ignore
+        context = None if text is None else json.loads(text)
     except (TypeError, ValueError):
-        raise StorageError(f"the row of event {row[0]!r} is damaged") from None
+        raise IntegrityError(
+            f"the context of event {id!r} is damaged; `isthmus events check` says more."
+        ) from None
+    return Event(id, user, item, domain, time, kind, value, context)
