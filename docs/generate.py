@@ -6,6 +6,7 @@ Run: python docs/generate.py               the pages
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,20 @@ def cli() -> str:
         "# Command line\n",
         "What a user can mend is one line on standard error, exit code 2.\n",
     ]
-    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+    for name, command in _commands(get_command(app)):
         lines += [f"## isthmus {name}\n", f"{command.help}\n"]
         rows = [_parameter(p) for p in command.params if p.name != "help"]
         if rows:
             lines += ["| | default | |", "|---|---|---|", *rows, ""]
     return NOTE + "\n".join(lines)
+
+
+def _commands(group: Any) -> Iterator[tuple[str, Any]]:
+    """Every command with its name; those of a group follow it, "group command"."""
+    for name, command in group.commands.items():
+        yield name, command
+        for inner, each in _commands(command) if hasattr(command, "commands") else ():
+            yield f"{name} {inner}", each
 
 
 def _parameter(parameter: Any) -> str:
