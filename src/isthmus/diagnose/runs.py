@@ -78,7 +78,7 @@ def _scored(run: Run, split: str) -> Scored | None:
 
 def _course(run: Run) -> Course | None:
     """How training went, where it went by epochs."""
-    if run.config["scope"] == "isolated" or "max_epochs" not in run.config["train"]:
+    if run.config["scope"] == "isolated" or "max_epochs" not in run.config.get("train", {}):
         return None
     if not any(run.manifest.losses):  # a model that counts has nothing to train
         return None
