@@ -80,7 +80,7 @@ def picture(rows: Sequence[Row], palette: Palette) -> Picture:
         panels = [_panel(rows, world, asked, palette) for world in KINDS]
         charts.append(alt.hconcat(*panels, spacing=14).properties(title=title))
     caption = (
-        "Each panel is a world. Above, whatever passes is an error: the gate keeps below the line of "
+        "Each panel is a world. Above, whatever passes is an error: the gate keeps to the line of "
         "5 %, Student's bound alone does not where losses are rare. Below, the same for a candidate "
         "that is equal: more rows, more passes."
     )

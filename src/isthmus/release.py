@@ -39,10 +39,10 @@ def gate(
         raise ConfigError("--metric and --among are for retrievers; rankers are gated by AUC")
     rules = rules.model_copy(update={"data": f"the {split} split of {ours[0].data.name}"})
     if not ours[0].of_items:
-        tables = ([one.predictions(split) for one in side] for side in (ours, theirs))
-        return gate_scores(*tables, rules)
-    ranks = ([one.ranks(split) for one in side] for side in (ours, theirs))
-    return gate_ranks(*ranks, rules, metric=metric or "ndcg@10", protocol=among)
+        scores, known = ([one.predictions(split) for one in side] for side in (ours, theirs))
+        return gate_scores(scores, known, rules)
+    ranks, before = ([one.ranks(split) for one in side] for side in (ours, theirs))
+    return gate_ranks(ranks, before, rules, metric=metric or "ndcg@10", protocol=among)
 
 
 def read_rules(path: Path | None, given: dict[str, Any]) -> GateRules:

@@ -28,9 +28,9 @@ def gate_to_junit(gate: Gate, *, name: str = "isthmus gate") -> str:
         "skipped": sum(case.find("skipped") is not None for case in cases),
     }
     plain = {key: str(value) for key, value in counts.items()}
-    suite = ElementTree.Element("testsuite", name=_xml(name), time="0", **plain)
+    suite = ElementTree.Element("testsuite", {"name": _xml(name), "time": "0", **plain})
     suite.extend(cases)
-    root = ElementTree.Element("testsuites", **plain)
+    root = ElementTree.Element("testsuites", plain)
     root.append(suite)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
