@@ -39,6 +39,17 @@ class Watched:
             "#domain-table tbody tr", "rows => rows.filter(r => r.checkVisibility()).map(r => r.cells[0].textContent)"
         )  # fmt: skip
 
+    def settled(self) -> None:
+        """Wait until pictures that follow the filter are drawn anew."""
+        self.page.wait_for_selector("html[data-drawn=yes]", state="attached")
+
+    def drawn(self, key: str) -> list[str]:
+        """The names on the axis of a picture with a row a domain."""
+        return self.page.eval_on_selector_all(
+            f"[data-picture={key}] .role-axis-label text",
+            "all => all.map(t => t.textContent).filter(t => /[A-Z]/.test(t))",
+        )
+
     def column(self, title: str) -> list[str]:
         """Sort values of a column, row by row."""
         return self.page.evaluate(
@@ -131,9 +142,11 @@ def test_every_picture_draws_without_a_complaint_or_a_request(visit, name, schem
           return [place.dataset.picture, box.width, box.height, marks];
         })""",
     )
-    assert {"gains", "auc", "calibration", "masks", "overlap"} < {key for key, *_ in drawn}
+    expected = {"gains", "auc", "calibration-shift", "calibration", "masks", "overlap"}
+    assert expected < {key for key, *_ in drawn}
     domains = {"32": 32, "300": 300, "nasty": len(NASTY)}[name]
     least = {"gains": domains * 0.9, "auc": domains * 2, "overlap": domains**2}
+    least["calibration-shift"] = domains * 0.9
     for key, width, height, marks in drawn:
         assert width > 100, key
         assert height > 100, key
@@ -228,6 +241,106 @@ def test_rows_are_filtered_by_keyboard(visit):
     assert seen.rows() == expected
 
 
+@pytest.mark.parametrize("name", ["32", "300"])
+def test_pictures_follow_the_filter_and_come_back(visit, name):
+    seen = visit(name)
+    rows = sample(int(name)).sharing.rows
+    whole = {key: seen.drawn(key) for key in ("gains", "auc", "calibration-shift")}
+    assert len(whole["gains"]) == sum(row.gain is not None for row in rows)
+    tall = seen.page.locator("[data-picture=gains] svg").bounding_box()["height"]
+    seen.page.fill("#filter-name", "s")
+    seen.page.uncheck("input[value=unchanged]")
+    seen.settled()
+    wanted = {
+        row.domain for row in rows
+        if "S" in row.domain and row.verdict.value != "unchanged" and row.gain is not None
+    }  # fmt: skip
+    assert wanted
+    for key, before in whole.items():
+        assert seen.drawn(key) == [name for name in before if name in wanted], key
+    assert seen.page.locator("[data-picture=gains] svg").bounding_box()["height"] < tall
+    dots = "[data-picture=calibration] .role-mark.mark-symbol path"
+    assert 0 < seen.page.locator(dots).count() <= 3 * len([r for r in rows if "S" in r.domain])
+    seen.page.fill("#filter-name", "no such domain")
+    seen.settled()
+    assert "None of the domains" in seen.page.inner_text("[data-picture=gains]")
+    assert not seen.page.is_visible("[data-save=gains]")
+    seen.page.fill("#filter-name", "")
+    seen.page.check("input[value=unchanged]")
+    seen.settled()
+    assert {key: seen.drawn(key) for key in whole} == whole
+    assert seen.messages == []
+
+
+def test_the_filter_stays_in_sight_above_headings_and_anchors(visit):
+    seen = visit("32", viewport={"width": 1600, "height": 900}, reduced_motion="reduce")
+    seen.page.click("nav a[href='#domains']")
+    bar = seen.page.locator("form.filters").bounding_box()
+    heading = seen.page.locator("#h-domains").bounding_box()
+    assert bar["y"] == pytest.approx(0, abs=1)
+    assert heading["y"] >= bar["y"] + bar["height"]
+    seen.page.locator("#domain-table tbody tr >> nth=25").scroll_into_view_if_needed()
+    head = seen.page.locator("#domain-table thead th >> nth=0").bounding_box()
+    assert head["y"] == pytest.approx(bar["height"], abs=2), "the headings stick below the filter"
+
+
+def test_the_contents_are_the_sections_that_are_there(visit):
+    seen = visit("32")
+    links = seen.page.eval_on_selector_all("nav a", "all => all.map(a => a.getAttribute('href'))")
+    sections = seen.page.eval_on_selector_all("main > section", "all => all.map(s => '#' + s.id)")
+    assert links == sections
+    assert {"#gains", "#domains", "#calibration", "#cost", "#masks"} < set(links)
+
+
+def test_by_keyboard_the_page_is_skipped_to_and_focus_is_seen(visit):
+    seen = visit("32")
+    seen.page.keyboard.press("Tab")
+    assert seen.page.evaluate("document.activeElement.className") == "skip"
+    assert seen.page.locator(".skip").bounding_box()["x"] >= 0
+    seen.page.keyboard.press("Enter")
+    assert seen.page.evaluate("location.hash") == "#main"
+    for script in ("e.id === 'filter-name'", "e.closest('#domain-table thead')"):
+        seen.tab_to(script)
+        outline = seen.page.evaluate(
+            "(s => [s.outlineStyle, parseFloat(s.outlineWidth)])(getComputedStyle(document.activeElement))"
+        )
+        assert outline[0] != "none", script
+        assert outline[1] >= 2, script
+
+
+def test_what_to_do_can_be_sorted_by_and_is_said_in_full(visit):
+    seen = visit("32")
+    seen.heading("What to do").click()
+    keys = [int(value) for value in seen.column("What to do")]
+    assert keys == sorted(keys)
+    rows = {row.domain: row.advice for row in sample(32).sharing.rows}
+    texts = seen.page.eval_on_selector_all(
+        "#domain-table tbody tr", "all => all.map(r => [r.dataset.domain, r.cells[r.cells.length - 1].textContent])"
+    )  # fmt: skip
+    for domain, text in texts:
+        assert text == f"{rows[domain].action.value}{rows[domain].reason}"
+    assert rows[texts[0][0]].action.value == "serve its own"
+
+
+def test_300_domains_answer_at_once(visit):
+    """Typing leads to a table of what was typed within the next frame; pictures come after."""
+    seen = visit("300")
+    shown = seen.page.evaluate(
+        """() => {
+          const box = document.getElementById('filter-name');
+          box.value = 'meat';
+          box.dispatchEvent(new Event('input', {bubbles: true}));
+          return document.querySelectorAll('#domain-table tbody tr:not([hidden])').length;
+        }"""
+    )
+    assert shown == sum("MEAT" in row.domain for row in sample(300).sharing.rows)
+    for text in ("m", "me", "mea", "meat d"):  # faster than pictures are drawn
+        seen.page.fill("#filter-name", text)
+    seen.settled()
+    assert seen.drawn("gains")
+    assert all("MEAT D" in name for name in seen.drawn("gains"))
+
+
 def test_a_tooltip_shows_a_name_as_text(visit):
     seen = visit("nasty")
     for mark in seen.page.locator("[data-picture=gains] .role-mark.mark-symbol path").all():
@@ -254,7 +367,7 @@ def test_a_picture_can_be_saved_with_its_colours(visit, tmp_path):
     assert (tmp_path / "overlap.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("width", [360, 800, 1200])
+@pytest.mark.parametrize("width", [360, 800, 1200, 1440, 1800])
 def test_only_tables_and_pictures_scroll_sideways(visit, width):
     seen = visit("32", viewport={"width": width, "height": 800})
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
@@ -271,6 +384,10 @@ def test_paper_gets_every_row_on_white_without_controls(visit):
         "all => all.filter(e => getComputedStyle(e).overflow !== 'visible').length",
     )
     assert clipped == 0
+    stuck = seen.page.eval_on_selector_all(
+        "*", "all => all.filter(e => getComputedStyle(e).position === 'sticky').length"
+    )
+    assert stuck <= seen.page.locator("caption span").count(), "nothing sticks to a sheet of paper"
     surface = "getComputedStyle(document.documentElement).getPropertyValue('--surface').trim()"
     assert seen.page.evaluate(surface) == LIGHT.surface
     assert seen.page.pdf(prefer_css_page_size=True).startswith(b"%PDF")

@@ -7,7 +7,7 @@ import altair as alt
 
 from isthmus.evaluation import CalibrationShift, DomainSharing, Metrics, SharingTable, Shift
 from isthmus.report import words
-from isthmus.report.charts_domains import bar, domain_axis
+from isthmus.report.charts_domains import ROLE_SHAPES, bar, domain_axis
 from isthmus.report.palette import Palette
 from isthmus.report.picture import MANY, Picture, rows_of, step
 
@@ -98,8 +98,13 @@ def _shift_axis(ends: list[float]) -> Any:
     )
 
 
-def calibration(metrics: Mapping[str, Metrics], palette: Palette) -> Picture:
-    """Mean score over mean label of each domain against its size; 1 is right."""
+def calibration(
+    metrics: Mapping[str, Metrics], palette: Palette, table: SharingTable | None = None
+) -> Picture:
+    """Mean score over mean label of each domain against its size; 1 is right.
+
+    Models of the ``table`` have the colours and shapes that they have in its pictures.
+    """
     key, title = "calibration", "Calibration by domain"
     values = [
         {
@@ -120,13 +125,23 @@ def calibration(metrics: Mapping[str, Metrics], palette: Palette) -> Picture:
         "Mean predicted over observed rate, by the number of test rows: at 1 a model promises what "
         "comes true, at 2 twice as much. Both axes are logarithmic."
     )
-    chart = _calibration_plot(values, list(metrics), palette)
+    roles = {name: role for role, name in table.names.items()} if table else {}
+    chart = _calibration_plot(values, {name: roles.get(name, "") for name in metrics}, palette)
     return Picture(key, title, caption, chart, by_domain=True)
 
 
-def _calibration_plot(values: list[dict[str, Any]], models: list[str], palette: Palette) -> Any:
-    colours = [palette.series[i % len(palette.series)] for i in range(len(models))]
-    shapes = [_MODEL_SHAPES[i % len(_MODEL_SHAPES)] for i in range(len(models))]
+def _calibration_plot(
+    values: list[dict[str, Any]], roles: Mapping[str, str], palette: Palette
+) -> Any:
+    models, series = list(roles), palette.series
+    colours = [
+        getattr(palette, role) if role else series[i % len(series)]
+        for i, role in enumerate(roles.values())
+    ]
+    shapes = [
+        ROLE_SHAPES.get(role, _MODEL_SHAPES[i % len(_MODEL_SHAPES)])
+        for i, role in enumerate(roles.values())
+    ]
     one = alt.Chart(rows_of([{"one": 1}])).mark_rule(color=palette.muted).encode(y="one:Q")
     points = alt.Chart(rows_of(values)).mark_point(filled=True, size=55, opacity=0.75, clip=True)
     points = points.encode(

@@ -26,7 +26,7 @@ def pictures(data: ReportData, palette: Palette = LIGHT) -> list[Picture]:
         charts_domains.gains(data.sharing, palette),
         charts_domains.aucs(data.sharing, palette),
         charts_calibration.shifts(data.sharing, palette),
-        charts_calibration.calibration(data.metrics, palette),
+        charts_calibration.calibration(data.metrics, palette, data.sharing),
         *charts_training.curves(data.curves, palette),
         charts_masks.masks(data.masks, palette),
         charts_masks.overlap(data.masks, palette),
