@@ -51,8 +51,9 @@ def runs_for(effect: float, noise: float) -> int:
 def design(groups: int, runs: int, *, seed: int = 0) -> Booleans:
     """Which groups each run leaves out: [N, G]; the first run leaves out none.
 
-    A balanced incomplete block design, as nearly as swaps bring it: every group is left out of as
-    many runs, runs leave out equally many, and any two groups are left out together equally often.
+    Every group is left out of as many runs, any two together as often as if by independent chance.
+    Runs are of different sizes on purpose: were all equally large, one source's presence would
+    follow from the others', and what they give in common could not be told.
 
     Raises:
         ConfigError: fewer than three groups, or fewer than ``FEWEST`` runs.
@@ -63,30 +64,28 @@ def design(groups: int, runs: int, *, seed: int = 0) -> Booleans:
             f"{FEWEST} runs to leave groups out in"
         )
     rng = np.random.default_rng(seed)
-    out = np.zeros((runs - 1, groups), bool)
-    for group in range(groups):
-        out[rng.permutation(runs - 1)[: round((runs - 1) * OUT)], group] = True
+    once = np.zeros((runs - 1, 1), bool)
+    once[: round((runs - 1) * OUT)] = True
+    out = rng.permuted(np.repeat(once, groups, axis=1), axis=0)
+    while out.all(1).any():  # a run of nothing
+        out = rng.permuted(out, axis=0)
     _balance(out, rng)
     return np.concatenate([np.zeros((1, groups), bool), out])
 
 
 def _balance(out: Booleans, rng: np.random.Generator) -> None:
-    """Swap cells within columns as long as the squares of what is to be equal do not grow."""
+    """Swap cells within columns as long as pairs come no farther from what chance would give them."""
     runs, groups = out.shape
-    together = (out.T.astype(np.int64) @ out).astype(np.float64)
-    sizes = out.sum(1).astype(np.float64)
+    excess = (out.T.astype(np.int64) @ out) - float(out[:, 0].sum()) ** 2 / runs
     for _ in range(min(_SWAPS * out.size, _MOST_SWAPS)):
         group, one, other = int(rng.integers(groups)), *rng.integers(runs, size=2).tolist()
-        if not out[one, group] or out[other, group]:
+        if not out[one, group] or out[other, group] or out[other].sum() == groups - 1:
             continue
         moved = out[other].astype(np.float64) - out[one]
         moved[group] = 0
-        pairs = 2 * float(moved @ (2 * together[group] + moved))
-        lengths = 2 * (sizes[other] - sizes[one] + 1)
-        if pairs + groups * lengths <= 0:
-            together[group] += moved
-            together[:, group] += moved
-            sizes[one], sizes[other] = sizes[one] - 1, sizes[other] + 1
+        if moved @ (2 * excess[group] + moved) <= 0:
+            excess[group] += moved
+            excess[:, group] += moved
             out[one, group], out[other, group] = False, True
 
 

@@ -1,9 +1,11 @@
 """The transfer map in words and tables: for the terminal, Markdown and the page alike."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from rich.console import Console
+from rich.text import Text
 
 from isthmus.evaluation.transfer import MEANING, SURE, WAYS, Agreement, TransferMap, Way
 from isthmus.report import words
@@ -106,9 +108,9 @@ def strongest_rows(found: TransferMap) -> list[tuple[str, ...]]:
 
 def print_transfer(found: TransferMap, console: Console) -> None:
     """The strongest pairs, and how far the ways agree."""
-    columns = [
-        Column[tuple[str, ...]](title, lambda row, i=i: clean(row[i]), left=i < 2)
-        for i, title in enumerate(TITLES)
+    columns: list[Column[tuple[str, ...]]] = [
+        Column(title, partial(_cell, place=place), left=place < 2)
+        for place, title in enumerate(TITLES)
     ]
     print_table(console, [columns], strongest_rows(found))
     console.print()
@@ -118,3 +120,7 @@ def print_transfer(found: TransferMap, console: Console) -> None:
     for reason in found.absent.values():
         say(console, reason)
     say(console, found.protocol, style="dim")
+
+
+def _cell(row: tuple[str, ...], place: int) -> Text:
+    return clean(row[place])
