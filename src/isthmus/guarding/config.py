@@ -3,13 +3,16 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from isthmus.evaluation import Comparison
 from isthmus.evaluation.rules import Share
 from isthmus.files import canonical
 from isthmus.schema import Frozen
 from isthmus.store import Run
+
+DECIDING: Final = {"valid": "the validation split", "test": "half of the test split's users"}
+"""In words, the rows that decide."""
 
 
 class GuardConfig(Frozen):
@@ -44,10 +47,7 @@ class Said:
 
 def _sentences(names: Mapping[str, str], config: GuardConfig, found: Comparison) -> list[str]:
     count = sum(row.p_value is not None for row in found.rows)
-    rows = f"{sum(row.rows for row in found.rows):,} rows of "
-    rows += {"valid": "the validation split", "test": "half of the test split's users"}[
-        config.split
-    ]
+    rows = f"{sum(row.rows for row in found.rows):,} rows of {DECIDING[config.split]}"
     why = (
         f"A domain is guarded if on the {rows} {found.metric.upper()} of {names['joint']} is below "
         f"that of {names['isolated']} by more than chance: a two-sided paired test, users as "

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from isthmus.data.prepared import Prepared
 from isthmus.errors import ConfigError
-from isthmus.evaluation import Comparison, Rules
+from isthmus.evaluation import Comparison, Ranks, Rules
 from isthmus.evaluation.guarding import (
     Decision,
     GuardTable,
@@ -24,7 +24,7 @@ from isthmus.evaluation.guarding import (
 )
 from isthmus.evaluation.rank_compare import RULES
 from isthmus.experiment import SCORED
-from isthmus.guarding.config import GuardConfig, Said, identity_of, name_of
+from isthmus.guarding.config import DECIDING, GuardConfig, Said, identity_of, name_of
 from isthmus.guarding.inputs import refuse_pair
 from isthmus.guarding.kinds import Kind, kind_of
 from isthmus.models import Model
@@ -233,8 +233,8 @@ def _state(model: Model, score: float) -> TrainingState:
 
 
 def _rules(table: Table, config: GuardConfig) -> Rules:
-    base = RULES if hasattr(table, "above") else Rules()
-    return base.model_copy(update={"alpha": config.alpha})
+    base = RULES if isinstance(table, Ranks) else Rules()
+    return base.model_copy(update={"alpha": config.alpha, "data": DECIDING[config.split]})
 
 
 def _values(table: Table) -> dict[str, float]:
