@@ -85,10 +85,12 @@ class Folded:
     def _take_apart(self) -> None:
         """Item features by the size of their vocabulary: a table of products, or their embeddings."""
         schema, table_RK, dim = self._model.schema, self._embed.table.weight, self._embed.dim
-        self._own_rows_I1 = torch.ones(
-            len(self._matrix_IX), 1
-        )  # 0 where an item feature is embedded
-        tables, rows, self._small, self._large = [], [], ([], []), ([], [])
+        # 0 where an item feature is embedded
+        self._own_rows_I1 = torch.ones(len(self._matrix_IX), 1)
+        tables, rows = [torch.zeros(0, self._matrix_IX.shape[1])], self._matrix_IX[:0]
+        # columns of item features, and where their rows begin
+        self._small: tuple[list[int], list[int]] = ([], [])
+        self._large: tuple[list[int], list[int]] = ([], [])
         items = [(n, f) for n, f in enumerate(schema.features) if f.role == "item"]
         for column, (place, feature) in enumerate(items):
             own = slice(place * dim, (place + 1) * dim)
@@ -97,14 +99,12 @@ class Folded:
             small = feature.size <= _SMALL
             columns, starts = self._small if small else self._large
             columns.append(column)
-            starts.append(sum(map(len, tables)) if small else start)
+            starts.append(sum(len(table) for table in tables) if small else start)
             if small:
                 tables.append(table_RK[start : start + feature.size] @ self._matrix_IX[own])
             else:
-                rows.append(self._matrix_IX[own])
-        width = self._matrix_IX.shape[1]
-        self._table_RX = torch.cat([torch.zeros(0, width), *tables])
-        self._large_YX = torch.cat([torch.zeros(0, width), *rows])
+                rows = torch.cat([rows, self._matrix_IX[own]])
+        self._table_RX, self._large_YX = torch.cat(tables), rows
 
     def _of_items(self, items_NJ: Tensor) -> Tensor:
         """What item features add, [N, X]."""

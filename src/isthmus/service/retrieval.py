@@ -121,7 +121,9 @@ def _within(chosen: Ints, entries: Entries) -> Ints:
 
 
 def _best(scored: Iterable[tuple[Part, Floats]], filters: Filters, most: int) -> Found:
-    entries, scores, left = [np.empty(0, np.int64)], [np.empty(0)], 0
+    entries: list[Ints] = [np.empty(0, np.int64)]
+    scores: list[Floats] = [np.empty(0)]
+    left = 0
     for part, score in scored:
         filters.drop(part, score)
         places, real = top(score, most)
