@@ -1,6 +1,6 @@
 """From how many rows on a new domain beats the unknown domain's path: rows a fit, page figures, picture.
 
-Run: python benchmarks/new_domain.py --data prepared/complete_journey_ctr
+Run: python benchmarks/new_domain.py --data prepared/complete_journey_ctr --counts 30 100 300 1000 3000
 
 Some domains are held out of a joint training; what the training did not see of users, items and all
 else is unknown (id 0). Each is then added from n of its training rows, in several draws, and scored
@@ -68,58 +68,60 @@ class Held:
 
 
 def main() -> None:
-    """Write results/new_domain.csv, results/new_domain.gains.csv and the picture."""
+    """Write results/new_domain.csv, results/new_domain.gains.csv and the picture, domain by domain."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--models", nargs="+", default=list(SETTINGS))
+    parser.add_argument("--counts", nargs="+", type=int, default=list(COUNTS))
+    parser.add_argument("--draws", type=int, default=DRAWS)
     asked = parser.parse_args()
     prepared = Prepared.open(asked.data)
-    rows, gains = [], []
+    rows: list[dict[str, Any]] = []
+    gains: list[dict[str, Any]] = []
     for name in asked.models:
-        found = measured(name, prepared)
-        rows += found[0]
-        gains += found[1]
-    _write(HERE / "results" / "new_domain.csv", rows, FIELDS)
-    _write(HERE / "results" / "new_domain.gains.csv", gains, GAINS)
+        model, held = without(name, prepared)
+        anew = trained_with(name, prepared, max(asked.counts))
+        for one in held:
+            found = measured(model, one, anew[one.name], asked.counts, asked.draws)
+            rows += found[0]
+            gains += found[1]
+            _write(HERE / "results" / "new_domain.csv", rows, FIELDS)
+            _write(HERE / "results" / "new_domain.gains.csv", gains, GAINS)
     save([picture(gains)], HERE.parent / "docs" / "pictures" / "domains")
 
 
-def measured(name: str, prepared: Prepared) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """A row a fit, and the mean gain over draws by domain and number of rows."""
-    model, held = without(name, prepared)
-    anew = trained_with(name, prepared)
+def measured(
+    model: Ranker, one: Held, anew: np.ndarray, counts: Sequence[int], draws: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """A row a fit, and the mean gain over draws by number of rows."""
     axes = domain_axes(type(model), model.config, model.schema)
     parts = Parts(type(model), model.config, model.schema, model.state_dict(), axes)
+    unknown, again = _predicted(one, _as_unknown(model, one.test)), _predicted(one, anew)
     rows, gains = [], []
-    for one in held:
-        unknown = _predicted(one, _as_unknown(model, one.test))
-        again = _predicted(one, anew[one.name])
-        for count in (0, *COUNTS):
-            fits = [_added(parts, one, count, draw) for draw in range(DRAWS if count else 1)]
-            found = [_predicted(one, scores) for _, scores, _ in fits]
-            for draw, (learned, _, seconds) in enumerate(fits):
-                rows.append(
-                    {
-                        "model": name,
-                        "domain": one.name,
-                        "rows": count,
-                        "draw": draw,
-                        "chosen": learned.chosen,
-                        "start": learned.start,
-                        "seconds": round(seconds, 2),
-                        "auc_unknown": _auc(unknown),
-                        "auc_added": _auc(found[draw]),
-                        "auc_trained_anew": _auc(again),
-                        "logloss_unknown": _logloss(unknown),
-                        "logloss_added": _logloss(found[draw]),
-                    }
-                )
-            gain, anew_gain = _gain(found, unknown), _gain([again], unknown)
-            row = {"model": name, "domain": one.name, "rows": count}
-            row |= dict(zip(("gain", "low", "high"), gain, strict=True))
-            row |= dict(zip(("trained_anew", "anew_low", "anew_high"), anew_gain, strict=True))
-            gains.append(row)
-            print(row, [learned.chosen for learned, _, _ in fits], flush=True)
+    for count in counts:
+        same = {"model": model.name, "domain": one.name, "rows": count}
+        fits = [_added(parts, one, count, draw) for draw in range(draws)]
+        found = [_predicted(one, scores) for _, scores, _ in fits]
+        for draw, (learned, _, seconds) in enumerate(fits):
+            rows.append(
+                {
+                    **same,
+                    "draw": draw,
+                    "chosen": learned.chosen,
+                    "start": learned.start,
+                    "seconds": round(seconds, 2),
+                    "auc_unknown": _auc(unknown),
+                    "auc_added": _auc(found[draw]),
+                    "auc_trained_anew": _auc(again),
+                    "logloss_unknown": _logloss(unknown),
+                    "logloss_added": _logloss(found[draw]),
+                }
+            )
+        gain, anew_gain = _gain(found, unknown), _gain([again], unknown)
+        row = same | dict(zip(("gain", "low", "high"), gain, strict=True))
+        row |= dict(zip(("trained_anew", "anew_low", "anew_high"), anew_gain, strict=True))
+        gains.append(row)
+        print(row, [learned.chosen for learned, _, _ in fits], flush=True)
     return rows, gains
 
 
@@ -142,15 +144,15 @@ def without(name: str, prepared: Prepared) -> tuple[Ranker, list[Held]]:
     return model, held
 
 
-def trained_with(name: str, prepared: Prepared) -> dict[str, np.ndarray]:
-    """Test scores of the held-out domains by a model trained on the same rows and the most of theirs."""
+def trained_with(name: str, prepared: Prepared, most: int) -> dict[str, np.ndarray]:
+    """Test scores of the held-out domains by a model trained on the same rows and ``most`` of theirs."""
     train, valid, test = (prepared.impressions(s) for s in ("train", "valid", "test"))
     places = [prepared.schema.domains.index(domain) + 1 for domain in HELD_OUT]
     apart = torch.isin(train.domain, torch.tensor(places))
     own = thinned(train[(~apart).nonzero().squeeze(1)], TRAIN.max_rows, 0)
     for place in places:
         mine = train[(train.domain == place).nonzero().squeeze(1)]
-        own = joined(own, thinned(mine, COUNTS[-1], 0))
+        own = joined(own, thinned(mine, most, 0))
     model = _fitted(name, prepared.schema, own, valid)
     return {
         domain: probabilities(model, test[(test.domain == place).nonzero().squeeze(1)])
@@ -258,7 +260,7 @@ def _logloss(p: Predictions) -> float:
 
 def picture(gains: Sequence[dict[str, Any]]) -> Picture:
     """A panel a domain: gain over the unknown domain's path by rows, and where training anew ends."""
-    values = [row for row in gains if row["rows"]]
+    values, counts = list(gains), sorted({row["rows"] for row in gains})
     hues = alt.Color(
         "model:N",
         scale=alt.Scale(domain=list(SETTINGS), range=[LIGHT.joint, LIGHT.shared]),
@@ -266,7 +268,7 @@ def picture(gains: Sequence[dict[str, Any]]) -> Picture:
     )
     base = alt.Chart().encode(
         x=alt.X("rows:Q", scale=alt.Scale(type="log"), title="rows of the new domain",
-                axis=alt.Axis(values=list(COUNTS), format="~s")),
+                axis=alt.Axis(values=counts, format="~s")),
         color=hues,
     )  # fmt: skip
     zero = alt.Chart().mark_rule(color=LIGHT.ink, strokeDash=[4, 3]).encode(y=alt.datum(0))
@@ -282,7 +284,7 @@ def picture(gains: Sequence[dict[str, Any]]) -> Picture:
     chart = layers.facet(facet=alt.Facet("domain:N", title=None), columns=2)
     caption = (
         "Mean of three draws with its 95 % interval over users and draws; dashed in the model's "
-        f"colour: trained anew with {COUNTS[-1]:,} rows of the domain."
+        f"colour: trained anew with {counts[-1]:,} rows of the domain."
     )
     return Picture("new_domain", "What the first rows of a new domain bring", caption, chart)
 
