@@ -37,10 +37,10 @@ class Search:
 
     def __init__(self, model: Retriever) -> None:
         self.model = model
-        self._vectors: NDArray[np.float32] | None = None
+        self._vectors: torch.Tensor | None = None
         if type(model).scores is Retriever.scores:
-            with torch.inference_mode():
-                self._vectors = np.ascontiguousarray(model.item_vectors().float().numpy())
+            with torch.no_grad():
+                self._vectors = model.item_vectors().float().contiguous()
 
     @torch.inference_mode()
     def queries(self, pasts: Sequence[Past], domains: Sequence[int]) -> Floats:
@@ -59,7 +59,9 @@ class Search:
         )
         if self._vectors is None:
             return np.array(query[rows])
-        scores: Floats = self._vectors[rows] @ query
+        # by torch, whose threads a server limits, and not by NumPy, which takes all cores
+        places = rows if isinstance(rows, slice) else torch.from_numpy(rows)
+        scores: Floats = (self._vectors[places] @ torch.from_numpy(query)).numpy()
         return scores
 
     def _batch(self, pasts: Sequence[Past], domains: Sequence[int]) -> Histories:
