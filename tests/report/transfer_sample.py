@@ -9,7 +9,9 @@ from tests.report.sample import NAMES
 def transfer_sample(groups: int = 8, *, ways: int = 3) -> TransferMap:
     """A map of so many groups; the same arguments give the same figures."""
     rng = random.Random(groups)
-    names = [NAMES[i] if i < len(NAMES) else f"{NAMES[i % 32]} {i // 32 + 1}" for i in range(groups)]
+    names = [
+        NAMES[i] if i < len(NAMES) else f"{NAMES[i % 32]} {i // 32 + 1}" for i in range(groups)
+    ]
     kind = [rng.randrange(3) for _ in names]
 
     def table(same: float, other: float, noise: float, low: float = -1.0):
@@ -20,9 +22,7 @@ def transfer_sample(groups: int = 8, *, ways: int = 3) -> TransferMap:
         ]  # fmt: skip
         return tuple(map(tuple, drawn))
 
-    errors = tuple(
-        tuple(None if a == b else 0.01 for b in range(groups)) for a in range(groups)
-    )
+    errors = tuple(tuple(None if a == b else 0.01 for b in range(groups)) for a in range(groups))
     found = {
         "left_out": WayMap(effect=table(0.03, -0.02, 0.012), error=errors, unit="AUC"),
         "gradients": WayMap(effect=table(0.3, -0.05, 0.1), unit="cosine"),
