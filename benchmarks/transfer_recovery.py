@@ -19,7 +19,7 @@ from isthmus.store import Store
 from isthmus.transfer import transfer_map
 
 PLANTED = {
-    "rows": 14_000, "domains": 6, "clusters": 2, "harmful_pairs": 2, "users": 40, "items": 40,
+    "rows": 14_000, "domains": 6, "clusters": 2, "harmful_pairs": 2, "users": 60, "items": 60,
     "tail": 0.05, "strength": 4.0, "deviation": 0.1,
 }  # fmt: skip
 TRAIN = {"batch_size": 256, "max_epochs": 6, "patience": 2, "lr": 1e-2}
