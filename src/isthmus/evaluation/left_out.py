@@ -78,7 +78,7 @@ def _balance(out: Booleans, rng: np.random.Generator) -> None:
     runs, groups = out.shape
     excess = (out.T.astype(np.int64) @ out) - float(out[:, 0].sum()) ** 2 / runs
     for _ in range(min(_SWAPS * out.size, _MOST_SWAPS)):
-        group, one, other = int(rng.integers(groups)), *rng.integers(runs, size=2).tolist()
+        group, one, other = rng.integers([groups, runs, runs]).tolist()
         if not out[one, group] or out[other, group] or out[other].sum() == groups - 1:
             continue
         moved = out[other].astype(np.float64) - out[one]
