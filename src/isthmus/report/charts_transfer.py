@@ -86,7 +86,8 @@ def _cells(
     palette: Palette,
 ) -> Any:
     """Cells as plain arrays, which the chart looks into: a tenth of the size of rows."""
-    value, error, sure = (one[np.ix_(order, order)] for one in figures)
+    place = np.ix_(order, order)
+    value, error, sure = figures[0][place], figures[1][place], figures[2][place]
     names = [found.names[i] for i in order]
     count, prefix = len(names), f"transfer_{way}"
     size = (

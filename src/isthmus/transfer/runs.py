@@ -8,12 +8,12 @@ import numpy as np
 
 from isthmus import models
 from isthmus.config import RunConfig
-from isthmus.data.feed import Feed, thinned
+from isthmus.data.feed import Feed, Rows, thinned
 from isthmus.data.prepared import Prepared
 from isthmus.evaluation.left_out import Booleans
 from isthmus.evaluation.predictions import Floats
 from isthmus.experiment import run
-from isthmus.models import Model, Retriever
+from isthmus.models import Model, Ranker, Retriever
 from isthmus.models.mamdr import Mamdr
 from isthmus.next_item import training_rows
 from isthmus.progress import Reporter
@@ -49,14 +49,18 @@ def _watch(config: RunConfig, prepared: Prepared) -> Affinity | None:
     kind, settings = models.get(config.model), config.model_settings()
     twin: Model
     if config.scope == "mamdr":
+        assert issubclass(kind, Ranker)
         twin = Mamdr(settings, prepared.schema, kind, config.mamdr)
     else:
         twin = kind(settings, prepared.schema)
     if next(twin.parameters(), None) is None:
         return None
-    rows = training_rows(kind, prepared) if issubclass(kind, Retriever) else None
-    rows = prepared.impressions("train") if rows is None else rows
-    rows = thinned(rows, config.train.max_rows, config.seed)
+    most, seed = config.train.max_rows, config.seed
+    rows: Rows
+    if issubclass(kind, Retriever):
+        rows = thinned(training_rows(kind, prepared), most, seed)
+    else:
+        rows = thinned(prepared.impressions("train"), most, seed)
     return Affinity(twin, Feed(rows, batch_size=config.train.batch_size, seed=config.seed))
 
 
