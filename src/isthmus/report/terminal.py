@@ -68,6 +68,7 @@ def print_sharing(
         f"{name} {value:.4f}" for name, value in words.domain_auc(table, dict(metrics or {}))
     )
     say(console, words.tally(table.counts), style="bold")
+    say(console, words.to_do(table))
     mean = table.title if table.of_items else "DomainAUC"
     say(console, f"{mean}: {means}. {words.mean_gain(table)}" if means else "")
     say(console, table.protocol, style="dim")
