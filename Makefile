@@ -5,10 +5,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 INSTALL := $(PIP) install -c constraints.txt torch
 
-.PHONY: demo test test-slow check format docs bench-speed clean
+.PHONY: demo serve test test-slow check format docs bench-speed clean
 
 demo: $(VENV)/.base                      ## train on the bundled real data, print the domain table, write demo/report.html
 	$(BIN)/isthmus demo
+
+serve: $(VENV)/.serve demo/ranker        ## recommendations of the demo's runs, over HTTP and on a page at http://127.0.0.1:8000/
+	$(BIN)/isthmus serve demo/retriever demo/ranker --events demo/events.sqlite
+
+demo/ranker:
+	$(MAKE) demo
 
 test: $(VENV)/.dev                       ## every quick test
 	$(BIN)/python -m pytest -n 2 -m "not slow"
@@ -43,6 +49,10 @@ $(VENV)/.base: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.base
 	$(INSTALL) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.serve: $(VENV)/.base
+	$(INSTALL) -e '.[serve]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.base

@@ -128,6 +128,8 @@ def demo(
     reporter = ConsoleReporter()
     data = show(out, overrides=override or (), reporter=reporter)
     show_report(data, out / "report.html")
+    serve = f"isthmus serve {out}/retriever {out}/ranker --events {out}/events.sqlite"
+    typer.echo(f"serve it: {serve}")
 
 
 def _print(runs: dict[str, Any], split: str, *, domains: bool = False) -> None:
