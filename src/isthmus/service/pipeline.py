@@ -1,7 +1,7 @@
 """One or two runs, loaded once, answering requests."""
 
 import gc
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,6 +97,10 @@ class Pipeline:
         """What the data knew of a user, oldest first: the retriever's, else the ranker's."""
         found = (pasts.of(user) for pasts in self._stages.pasts if pasts is not None)
         return next((events for events in found if events), [])
+
+    def users(self) -> Iterator[str]:
+        """Users of whom the data knew events: the retriever's, else the ranker's."""
+        return next((pasts.users() for pasts in self._stages.pasts if pasts is not None), iter(()))
 
     def warm_up(self, requests: Iterable[Request] = ()) -> None:
         """Answer these requests, and one for every domain, so that the first real one is quick.

@@ -1,6 +1,6 @@
 """Whose request it is: what the data knew of them, and the events that came since."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +37,12 @@ class Pasts:
             Event(self._raw(item, domain), self._names[domain - 1] if domain else "", time)
             for item, domain, time in zip(*columns, strict=True)
         ]
+
+    def users(self) -> Iterator[str]:
+        """Users with an event at least, in the order of their ids' rows."""
+        for user, row in self.place.items():
+            if self._bounds[row] < self._bounds[row + 1]:
+                yield user
 
     def _raw(self, item: int, domain: int) -> str:
         value = self._items[item - 1]

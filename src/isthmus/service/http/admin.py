@@ -121,6 +121,7 @@ def _runs(state: State) -> Runs:
     return Runs(
         current=state.current.pipeline.loaded,
         previous=before.pipeline.loaded if before is not None else None,
+        report=state.current.beside.page is not None,
         available=tuple(_known(state.settings.runs_root)),
     )
 

@@ -3,17 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.responses import HTMLResponse, Response
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import Response
 from pydantic.json_schema import models_json_schema
 
 from isthmus import __version__
 from isthmus.service.http.admin import admin, health
 from isthmus.service.http.bodies import EventsBody, LoadBody, RankBody, RecommendBody
+from isthmus.service.http.console import console
 from isthmus.service.http.errors import answer_errors
 from isthmus.service.http.guard import Guard
 from isthmus.service.http.routes import answer, routes
@@ -45,9 +44,8 @@ def application(state: State) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    for made in (routes(state), admin(state), health(state)):
+    for made in (routes(state), admin(state), health(state), console()):
         app.include_router(made)
-    _add_console(app)
     description = _openapi(app)
 
     @app.get(OPENAPI, include_in_schema=False)
@@ -69,21 +67,3 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     described["components"]["securitySchemes"] = schemes
     described["security"] = [{"bearer": []}]
     return described
-
-
-def _add_console(app: FastAPI) -> None:
-    """The page at ``/``, from files that come with the package."""
-    folder = files("isthmus.service") / "console"
-    page = folder / "index.html"
-
-    @app.get("/", include_in_schema=False)
-    async def console() -> Response:
-        return HTMLResponse(page.read_bytes() if page.is_file() else _NO_PAGE)
-
-    if folder.is_dir():
-        app.mount("/console", StaticFiles(directory=str(folder)))
-
-
-_NO_PAGE = (
-    f"<!doctype html><title>Isthmus</title><p>Isthmus serves: <a href={OPENAPI}>{OPENAPI}</a>"
-)

@@ -93,7 +93,9 @@ class _Watched:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", []), *_SAFE]
+            own = message.get("headers", [])
+            said = {name for name, _ in own}
+            message["headers"] = [*own, *(one for one in _SAFE if one[0] not in said)]
             if self.status in (408, 413):  # what is left of the body is no next request
                 message["headers"].append((b"connection", b"close"))
         await self._send(message)
@@ -121,7 +123,7 @@ def check_head(scope: Scope, headers: Headers, settings: Settings) -> None:
         given = list(_keys(headers))
         if not given:
             raise ApiError("no_key")
-        if not all([settings.key.fits(one) for one in given]):
+        if not all(settings.key.fits(one) for one in given):
             raise ApiError("wrong_key")
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise ApiError("unknown_encoding")

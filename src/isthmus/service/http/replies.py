@@ -44,6 +44,13 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class Users:
+    """Some users of whom the data of training knew events."""
+
+    users: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Deleted:
     """A user is gone: so many kept events were deleted."""
 
@@ -120,10 +127,14 @@ class KnownRun:
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """What is served, what was served before (a roll back returns to it), and what there is."""
+    """What is served, what was served before (a roll back returns to it), and what there is.
+
+    ``report``: there is a sharing report of what is served.
+    """
 
     current: Loaded
     previous: Loaded | None
+    report: bool
     available: tuple[KnownRun, ...]
 
 

@@ -1,6 +1,7 @@
 """The routes for clients: recommend, rank, events, users, domains."""
 
 from collections import Counter, defaultdict
+from itertools import islice
 from typing import Annotated, Any
 
 import orjson
@@ -19,12 +20,14 @@ from isthmus.service.http.replies import (
     Refusal,
     User,
     UserEvent,
+    Users,
 )
 from isthmus.service.http.state import State
 from isthmus.service.http.strict import parsed
 from isthmus.service.types import Reply
 
 UserId = Annotated[str, Path(min_length=1, max_length=1024, description="The raw id.")]
+Few = Annotated[int, Query(ge=1, le=100, description="Users at most.")]
 Most = Annotated[int, Query(ge=1, le=1000, description="Events at most, the newest.")]
 
 
@@ -75,6 +78,12 @@ def routes(state: State) -> APIRouter:
         """
         events = parsed(await request.body(), EventsBody, texts=False).events
         return _kept(await state.keep(events))
+
+    @router.get("/users", **described(None, Users))
+    async def users(limit: Few = 10) -> Response:
+        """Some users of the data, to try with."""
+        found = state.current.pipeline.users()
+        return answer(Users(tuple(islice((u for u in found if u not in state.forgotten), limit))))
 
     @router.get("/users/{user:path}", **described(None, User))
     async def user(user: UserId, limit: Most = 100) -> Response:
