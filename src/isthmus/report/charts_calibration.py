@@ -43,7 +43,7 @@ def shifts(table: SharingTable | None, palette: Palette) -> Picture:
 
 
 def _shift_plot(found: list[tuple[DomainSharing, CalibrationShift]], palette: Palette) -> Any:
-    values = [
+    values: list[dict[str, Any]] = [
         {"domain": row.domain, **bar(one.shift), "said": words.SHIFT_MEANING[one.verdict],
          "joint": words.times(one.joint), "isolated": words.times(one.isolated),
          "p": words.p_value(one.p_adjusted), "rows": row.rows}

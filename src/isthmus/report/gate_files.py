@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from isthmus.evaluation import Gate, GateRow, Outcome
 from isthmus.report import gate as said
 from isthmus.report import words
-from isthmus.report.markdown import _table, cell
+from isthmus.report.markdown import cell, markdown_table
 
 _NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 (section 2.2) has no way to write, not even escaped."""
@@ -55,7 +55,10 @@ def gate_to_markdown(gate: Gate, *, name: str = "isthmus gate") -> str:
         parts.append("\n".join(f"- {cell(said.line(gate, row))}" for row in gate.stopping))
     if cure := said.cure(gate):
         parts.append(cell(cure))
-    parts += [_table(titles, [False, True, True, True, True, False], rows), cell(gate.protocol)]
+    parts += [
+        markdown_table(titles, [False, True, True, True, True, False], rows),
+        cell(gate.protocol),
+    ]
     return "\n\n".join(parts) + "\n"
 
 

@@ -53,7 +53,7 @@ def sharing_table(table: SharingTable) -> str:
     """The domain table; intervals stand beside their figures."""
     columns = domain_columns(table)
     rows = [[_written(column, row) for column in columns] for row in table.rows]
-    return _table([column.title for column in columns], [c.numeric for c in columns], rows)
+    return markdown_table([column.title for column in columns], [c.numeric for c in columns], rows)
 
 
 def _written(column: DomainColumn, row: DomainSharing) -> str:
@@ -83,7 +83,7 @@ def comparison_to_markdown(comparison: Comparison, *, names: tuple[str, str] = (
     ]
     titles = ["Domain", "Test rows", "Positives", f"{names[0]} {words.MINUS} {names[1]}", "p",
               "Detectable", "Verdict"]  # fmt: skip
-    body = _table(titles, [False, True, True, True, True, True, False], rows)
+    body = markdown_table(titles, [False, True, True, True, True, True, False], rows)
     return f"{body}\n\n{words.tally(comparison.counts)}. {cell(comparison.protocol)}\n"
 
 
@@ -94,21 +94,30 @@ def cell(text: str) -> str:
     return re.sub(r"([\\`*_|\[\]])", r"\\\1", text)
 
 
+def markdown_table(
+    titles: Sequence[str], numeric: Sequence[bool], rows: Sequence[Sequence[str]]
+) -> str:
+    """A table of GitHub-flavoured Markdown, its texts escaped; ``numeric`` columns to the right."""
+    lines = [[cell(title) for title in titles], ["--:" if right else ":--" for right in numeric]]
+    lines += [[cell(text) for text in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def _transfer(found: TransferMap) -> list[str]:
     said = [*map(agreement, found.agreement), *found.absent.values(), found.protocol]
-    table = _table(PAIRS, [False, False, True, True, False], strongest_rows(found))
+    table = markdown_table(PAIRS, [False, False, True, True, False], strongest_rows(found))
     return [cell(headline(found)), table, *(cell(line) for line in said)]
 
 
 def _guard(table: GuardTable) -> list[str]:
     titles, numeric = zip(*guard_columns(table), strict=True)
     said = [guard_headline(table), *left_lines(table.left), table.protocol]
-    return [_table(titles, numeric, guard_rows(table)), *(cell(line) for line in said)]
+    return [markdown_table(titles, numeric, guard_rows(table)), *(cell(line) for line in said)]
 
 
 def _metrics_table(data: ReportData) -> str:
     rows = [[row["model"], *(row[name] for name in COLUMNS)] for row in leaderboard(data.metrics)]
-    return _table(["Model", *COLUMNS], [False, *([True] * len(COLUMNS))], rows)
+    return markdown_table(["Model", *COLUMNS], [False, *([True] * len(COLUMNS))], rows)
 
 
 def _rank_table(data: ReportData) -> str:
@@ -117,26 +126,27 @@ def _rank_table(data: ReportData) -> str:
         [row["model"], row["among"], *(row[name] for name in names)]
         for row in rank_rows(data.rank_metrics)
     ]
-    return _table(["Model", "Among", *names], [False, False, *([True] * len(names))], rows)
+    return markdown_table(["Model", "Among", *names], [False, False, *([True] * len(names))], rows)
 
 
 def _tuned_and_costs(data: ReportData) -> list[str]:
     parts = []
     if data.tuned:
         numeric = [False, False, *([True] * (len(TUNED) - 2))]
-        parts += ["## How settings were found", _table(TUNED, numeric, tuned_rows(data.tuned))]
+        parts += [
+            "## How settings were found",
+            markdown_table(TUNED, numeric, tuned_rows(data.tuned)),
+        ]
         parts += [cell(tuned_note(data.tuned))]
     if data.costs:
         isolated = data.sharing.names.get("isolated") if data.sharing else None
         numeric = [False, *([True] * (len(COSTS) - 1))]
-        parts += ["## Cost", _table(COSTS, numeric, cost_rows(data.costs, isolated)), COST_NOTE]
+        parts += [
+            "## Cost",
+            markdown_table(COSTS, numeric, cost_rows(data.costs, isolated)),
+            COST_NOTE,
+        ]
     return parts
-
-
-def _table(titles: Sequence[str], numeric: Sequence[bool], rows: Sequence[Sequence[str]]) -> str:
-    lines = [[cell(title) for title in titles], ["--:" if right else ":--" for right in numeric]]
-    lines += [[cell(text) for text in row] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _created_from(data: ReportData) -> list[str]:
