@@ -97,8 +97,8 @@ def _retrieval(stages: Stages, asked: Asked, rows: list[_Row]) -> tuple[Floats, 
         score_N[known] = stages.catalogue.share_E[entries[known]]
         return score_N, POPULARITY if stages.ranking is None else ""
     domain_N: Ints = stages.catalogue.domain_E[entries[known]]
-    for domain in np.unique(domain_N):
-        (query,) = stages.search.queries([asked.past], [int(domain)])
+    queries = stages.search.by_domain(asked.past, np.unique(domain_N).tolist())
+    for domain, query in queries.items():
         chosen = known[domain_N == domain]
         score_N[chosen] = stages.search.score(query, entries[chosen])
     return score_N, ""

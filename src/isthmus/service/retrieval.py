@@ -14,6 +14,7 @@ from isthmus.batch import Histories
 from isthmus.models import Retriever
 from isthmus.service.bundle import Ints
 from isthmus.service.catalogue import Catalogue, Entries, Part, Pool
+from isthmus.service.one_history import OneHistory
 
 Floats = NDArray[np.floating]
 Past = tuple[Ints, Ints]
@@ -41,6 +42,15 @@ class Search:
         if type(model).scores is Retriever.scores:
             with torch.no_grad():
                 self._vectors = model.item_vectors().float().contiguous()
+        self._one = OneHistory(model) if OneHistory.fits(model) else None  # type: ignore[arg-type]
+
+    def by_domain(self, past: Past, domains: Sequence[int]) -> dict[int, Floats]:
+        """The query of one past for each of these domains: a vector [H], or scores [I]."""
+        if self._one is None:
+            queries = self.queries([past] * len(domains), domains)
+            return dict(zip(domains, queries, strict=True))
+        query: Floats = self._one(*(torch.from_numpy(ids) for ids in past)).float().numpy()
+        return dict.fromkeys(domains, query)
 
     @torch.inference_mode()
     def queries(self, pasts: Sequence[Past], domains: Sequence[int]) -> Floats:
@@ -79,9 +89,8 @@ def by_model(search: Search, pool: Pool, past: Past, filters: "Filters", most: i
     """The best ``most`` entries of the pool by the retriever's scores."""
     parts = filters.parts(pool)
     domains = sorted({part.domain for part in parts})
-    queries = search.queries([past] * len(domains), domains)
-    row = dict(zip(domains, queries, strict=True))
-    scored = ((part, search.score(row[part.domain], part.entries)) for part in parts)
+    queries = search.by_domain(past, domains)
+    scored = ((part, search.score(queries[part.domain], part.entries)) for part in parts)
     return _best(scored, filters, most)
 
 
