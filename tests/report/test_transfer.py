@@ -46,7 +46,8 @@ def test_each_way_has_a_matrix_in_one_order_and_each_two_a_scatter():
     values = next(p["value"] for p in drawn["transfer-left-out"]["params"] if p["name"].endswith("_values"))  # fmt: skip
     source, target = (found.names.index(orders[0][place]) for place in (1, 3))
     assert values[1][3] == pytest.approx(found.ways["left_out"].effect[source][target], abs=1e-5)
-    assert len(drawn["transfer-left-out-gradients"]["data"]["values"]) == 8 * 7
+    (spots,) = drawn["transfer-left-out-gradients"]["datasets"].values()
+    assert len(spots) == 8 * 7
 
 
 @pytest.mark.parametrize("groups", [4, 61])
