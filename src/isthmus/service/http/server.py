@@ -20,6 +20,7 @@ from isthmus.service.http.state import Served, State
 
 Address = tuple[str, int]
 _WAITING_CONNECTIONS = 1024
+_IDLE_SECONDS = 30
 
 
 def serve(
@@ -39,27 +40,32 @@ def serve(
         IsthmusError: the runs or the store cannot be opened.
     """
     with ExitStack() as opened:
-        torch.set_num_threads(
-            1
-        )  # one request, one thread: more cost a small one more than they save
+        torch.set_num_threads(1)  # more cost a small request more than they save
         listening = opened.enter_context(_listening(address))
         served = Served.load(runs)
         store = opened.enter_context(open_events(events))
         state = State(served, store, open_forgotten(events), settings)
-        config = uvicorn.Config(
+        started(listening.getsockname()[:2], state)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # when uvicorn is through with it
+        server(state).run(sockets=[listening])
+
+
+def server(state: State) -> uvicorn.Server:
+    """The server of this state, to be run with a socket; it closes the state at its end."""
+    limits = state.settings.limits
+    return uvicorn.Server(
+        uvicorn.Config(
             application(state),
-            http=protocol(settings.limits.head_seconds),
+            http=protocol(limits.head_seconds),
             ws="none",
             lifespan="on",
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=int(settings.limits.drain_seconds),
+            timeout_keep_alive=_IDLE_SECONDS,
+            timeout_graceful_shutdown=int(limits.drain_seconds),
         )
-        started(listening.getsockname()[:2], state)
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # when uvicorn is through with it
-        uvicorn.Server(config).run(sockets=[listening])
+    )
 
 
 def _listening(address: Address) -> socket.socket:

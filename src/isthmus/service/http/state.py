@@ -1,7 +1,6 @@
 """What the routes share: the pipeline that is served now, the events, the threads that compute."""
 
 import asyncio
-import gc
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -96,7 +95,7 @@ class State:
 
     async def warm_up(self) -> None:
         """Make the first pipeline warm, and be ready."""
-        await asyncio.to_thread(_warm, self.current, ())
+        await asyncio.to_thread(self.current.pipeline.warm_up)
         self.ready = True
 
     async def load(self, runs: Sequence[Path]) -> Served:
@@ -149,12 +148,5 @@ class State:
 
 def _loaded(runs: Sequence[Path], recent: Sequence[Request]) -> Served:
     served = Served.load(runs)
-    _warm(served, recent)
-    return served
-
-
-def _warm(served: Served, recent: Sequence[Request]) -> None:
     served.pipeline.warm_up(recent)
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()  # else every collection walks through all items and users
+    return served

@@ -20,6 +20,7 @@ TEXT_BYTES: Final = 1024
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _LONG = re.compile(rb'"(?:[^"\\]|\\.){%d}' % (TEXT_BYTES + 1))
 _NO_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[^][{}"]+')
+_INNERMOST = re.compile(rb"\[\]|\{\}")
 Body = TypeVar("Body", bound=BaseModel)
 
 
@@ -54,7 +55,7 @@ def _check_depth(body: bytes) -> None:
         return
     brackets = _NO_BRACKETS.sub(b"", body)
     for _ in range(DEPTH):
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        brackets = _INNERMOST.sub(b"", brackets)
         if not brackets:
             return
     raise ApiError("too_deep", f"the body is nested more than {DEPTH} levels deep")

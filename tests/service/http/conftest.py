@@ -1,0 +1,28 @@
+"""One pair of runs, loaded once, for all servers."""
+
+import pytest
+
+from isthmus.service.http.state import Served
+from tests.service.http.running import serving
+
+
+@pytest.fixture(scope="session")
+def runs(pair):
+    return [pair["sasrec"].path, pair["aread"].path]
+
+
+@pytest.fixture(scope="session")
+def served(runs):
+    return Served.load(runs)
+
+
+@pytest.fixture(scope="session")
+def plain(served, tmp_path_factory):
+    """A server as it starts by default, and its state; for tests that change nothing of it."""
+    with serving(served, tmp_path_factory.mktemp("plain")) as (client, state):
+        yield client, state
+
+
+@pytest.fixture(scope="session")
+def client(plain):
+    return plain[0]
