@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 
 from isthmus.cli import app
 from isthmus.config import checked
+from isthmus.curves import curves
 from isthmus.data.prepare import prepare
 from isthmus.data.prepared import Prepared
 from isthmus.data.sources import get
@@ -19,7 +20,6 @@ from isthmus.models.base import ModelConfig
 from isthmus.next_item import Held, load_retriever, training_rows
 from isthmus.report.data import ReportData
 from isthmus.report.words import bounds, signed
-from isthmus.sharing import curves
 from isthmus.store import Store
 from isthmus.training import checkpoint
 from tests.data.events import config as sequence_config

@@ -10,6 +10,7 @@ from isthmus.config import checked
 from isthmus.costs import cost
 from isthmus.data.prepare import prepare
 from isthmus.data.sources import get
+from isthmus.diagnose import diagnose
 from isthmus.errors import ConfigError, TrainingError
 from isthmus.report import to_markdown
 from isthmus.share_search import search
@@ -127,6 +128,24 @@ def test_every_domain_has_a_calibration_and_an_advice(made):
         assert row.advice is not None
         assert row.calibration is not None
         assert f"{row.advice.action.value}: {row.advice.reason[:30]}" in to_markdown(report)
+
+
+def test_the_joint_model_is_diagnosed_beside_the_isolated_ones(made, data, monkeypatch):
+    """All seeds of both, so that what only several runs can tell is looked at too."""
+    folder, report = made
+    looked = []
+
+    def look(runs, root, **_):
+        looked.append(([one.config["scope"] for one in runs], diagnose(runs, root)[0]))
+        return [looked[-1][1]]
+
+    monkeypatch.setattr("isthmus.sharing.diagnose", look)
+    share(wanted(data), Store(folder))
+    ((scopes, diagnosis),) = looked
+    assert scopes == ["joint", "joint", "isolated", "isolated"]
+    assert {"ISTH401", "ISTH402", "ISTH701"} <= set(diagnosis.passed), "by seeds and pairs"
+    assert "ISTH601" in {finding.code for finding in report.findings}, "trained for one epoch"
+    assert report.findings == diagnosis.findings
 
 
 def test_costs_are_told_of_each_model(made):

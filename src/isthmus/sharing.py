@@ -9,7 +9,9 @@ from torch import Tensor
 from isthmus import __version__
 from isthmus.config import RunConfig
 from isthmus.costs import cost
+from isthmus.curves import curves
 from isthmus.data.prepared import Prepared
+from isthmus.diagnose import diagnose
 from isthmus.evaluation import Rules, SharingTable, share_ranks, sharing
 from isthmus.evaluation.rank_compare import RULES
 from isthmus.experiment import load_model, run, train_rows
@@ -17,7 +19,7 @@ from isthmus.grid import Point
 from isthmus.guarding import stored_table
 from isthmus.nn import masks
 from isthmus.progress import Reporter, quiet
-from isthmus.report.data import CreatedFrom, Curves, Masks, ReportData
+from isthmus.report.data import CreatedFrom, Masks, ReportData
 from isthmus.share_search import arms_of, search
 from isthmus.store import Run, Store
 
@@ -33,14 +35,17 @@ def share(
     """Train (or take) the joint, isolated and domain-blind models; say whom sharing helps or hurts.
 
     With a table ``share.tune`` the settings of training of each are searched first, with equal
-    budget, on validation rows alone. A run that is there already is taken as it is.
+    budget, on validation rows alone. A run that is there already is taken as it is. The findings
+    are those of the joint model, beside the isolated ones.
     """
     found, tuned = search(config, store, reporter=reporter)
     arms = train_arms(config, store, found=found, reporter=reporter)
     prepared = Prepared.open(Path(config.data), verify=False)
     made = (_share_ranks if prepared.of_events else _share_scores)(arms, prepared, rules)
     costs = {title(runs[0]): cost(runs) for runs in arms.values()}
-    return made.model_copy(update={"tuned": tuned, "costs": costs})
+    looked = diagnose([*arms["joint"], *arms["isolated"]], config.data, reporter=reporter)
+    findings = looked[0].findings
+    return made.model_copy(update={"tuned": tuned, "costs": costs, "findings": findings})
 
 
 def _share_scores(arms: Arms, prepared: Prepared, rules: Rules | None) -> ReportData:
@@ -138,37 +143,6 @@ def title(one: Run) -> str:
         return f"{config['scope']} {config['model']}"
     blind = config["settings"].get("domain_blind")
     return f"shared {config['model']}" if blind else str(config["model"])
-
-
-def curves(one: Run) -> Curves:
-    """Validation score, losses, and what the model told of domains, by epoch."""
-    scores, losses = one.manifest.scores, one.manifest.losses
-    names = list(dict.fromkeys(name for epoch in losses for name in epoch))
-    return Curves(
-        score=scores,
-        losses={name: tuple(epoch.get(name) for epoch in losses) for name in names},
-        told=_told(one),
-        best_epoch=max(range(len(scores)), key=scores.__getitem__),
-        score_name=str(one.config["train"]["metric"]),
-    )
-
-
-def _told(one: Run) -> dict[str, dict[str, tuple[float | None, ...]]]:
-    """From the log; of an epoch that was logged twice, as after a kill, both lines are the same."""
-    epochs = len(one.manifest.scores)
-    by_epoch = {
-        entry["epoch"]: entry.get("told", {}) for entry in one.entries() if "epoch" in entry
-    }
-    lines = [by_epoch.get(number + 1, {}) for number in range(epochs)]
-    figures = dict.fromkeys(what for line in lines for what in line)
-    return {
-        what: {
-            domain: tuple(line.get(what, {}).get(domain) for line in lines)
-            for domain in one.schema.domains
-            if any(domain in line.get(what, {}) for line in lines)
-        }
-        for what in figures
-    }
 
 
 def mask_tables(one: Run) -> Masks | None:

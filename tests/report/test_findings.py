@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from isthmus.diagnosis import Diagnosis, Finding, NotChecked, Severity
-from isthmus.report import ReportData
+from isthmus.report import ReportData, to_markdown, to_terminal
 from isthmus.report.findings import diagnosis_to_markdown, print_diagnosis
 from isthmus.report.html import to_html
 from tests.report.test_html import NASTY, Page
@@ -81,3 +81,12 @@ def test_the_page_has_a_section_of_findings():
 def test_without_findings_there_is_no_such_section():
     page = Page(to_html(ReportData(title="t")))
     assert "findings" not in {attrs.get("id") for attrs in page.all("section")}
+
+
+def test_markdown_and_terminal_tell_them_too():
+    data = ReportData(title="t", findings=(*DIAGNOSIS.findings, finding(message="a | b")))
+    assert r"| warning | ISTH301 | Title | a \| b | Do it |" in to_markdown(data)
+    out = io.StringIO()
+    to_terminal(data, Console(file=out, width=200, color_system=None))
+    assert out.getvalue().endswith("Diagnosis: 1 error (ISTH101), 2 warnings (ISTH301)\n")
+    assert "Findings" not in to_markdown(ReportData(title="t"))

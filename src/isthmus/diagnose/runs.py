@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from isthmus import models, reference
+from isthmus.curves import curves
 from isthmus.data.prepared import Prepared
 from isthmus.diagnose.groups import Group
 from isthmus.diagnosis import Course, Data, Evidence
@@ -21,7 +22,6 @@ from isthmus.evaluation.predictions import Floats
 from isthmus.experiment import load_model, train_rows
 from isthmus.models import Ranker
 from isthmus.schema import Schema
-from isthmus.sharing import curves
 from isthmus.store import Run
 from isthmus.training.fit import CHURN
 

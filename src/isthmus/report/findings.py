@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from isthmus.diagnosis import RANK, Diagnosis, Finding, Severity
+from isthmus.diagnosis import RANK, Diagnosis, Severity
 from isthmus.report import words
 from isthmus.report.console import clean, say
-from isthmus.report.markdown import cell
+from isthmus.report.markdown import cell, findings_table
 
 STYLES: Final = {Severity.error: "bold red", Severity.warning: "yellow", Severity.note: "cyan"}
 _INDENT: Final = 10
@@ -52,15 +52,6 @@ def diagnosis_to_markdown(diagnosis: Diagnosis, *, whole: bool = False) -> str:
             lines.append(f"| {silent.code} | {cell(silent.title)} | {cell(silent.reason)} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
-
-
-def findings_table(findings: tuple[Finding, ...]) -> str:
-    """One row a finding."""
-    lines = ["| | | what | figures | what to do |", "|---|---|---|---|---|"]
-    for f in findings:
-        texts = map(cell, (f.title, f.message, f.remedy))
-        lines.append(f"| {f.severity.value} | {f.code} | {' | '.join(texts)} |")
-    return "\n".join(lines)
 
 
 def _indented(console: Console, line: str, style: str = "") -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from isthmus.diagnosis import Finding
 from isthmus.evaluation import Comparison, DomainSharing, SharingTable
 from isthmus.evaluation.guarding import GuardTable
 from isthmus.evaluation.transfer import TransferMap
@@ -43,6 +44,8 @@ def to_markdown(data: ReportData) -> str:
     if data.transfer is not None:
         parts += ["## Transfer", *_transfer(data.transfer)]
     parts += _tuned_and_costs(data)
+    if data.findings:
+        parts += ["## Findings", findings_table(data.findings)]
     if data.notes:
         parts += ["## Notes", *(cell(note) for note in data.notes)]
     parts += _created_from(data)
@@ -101,6 +104,12 @@ def markdown_table(
     lines = [[cell(title) for title in titles], ["--:" if right else ":--" for right in numeric]]
     lines += [[cell(text) for text in row] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def findings_table(findings: Sequence[Finding]) -> str:
+    """What ``isthmus diagnose`` found: one row a finding, in the order given."""
+    rows = [[f.severity.value, f.code, f.title, f.message, f.remedy] for f in findings]
+    return markdown_table(["", "", "What", "Figures", "What to do"], [False] * 5, rows)
 
 
 def _transfer(found: TransferMap) -> list[str]:

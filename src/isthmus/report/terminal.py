@@ -56,6 +56,7 @@ def to_terminal(data: ReportData, console: Console) -> None:
     if data.guard is not None:
         console.print()
         print_guard(data.guard, console)
+    say(console, words.findings(data.findings))
 
 
 def print_sharing(

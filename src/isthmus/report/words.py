@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from isthmus.diagnosis import RANK, Finding
 from isthmus.evaluation import (
     UNKNOWN,
     Action,
@@ -110,6 +111,16 @@ def to_do(table: SharingTable) -> str:
         some = "" if action == Action.jointly else f" ({_some(names)})"
         said.append(f"{action.value.capitalize()}: {len(names):,}{some}.")
     return " ".join(said)
+
+
+def findings(found: Sequence[Finding]) -> str:
+    """``Diagnosis: 1 warning (ISTH402), 2 notes (ISTH104, ISTH601)``; empty without findings."""
+    said = []
+    for level in RANK:
+        codes = [finding.code for finding in found if finding.severity is level]
+        if codes:
+            said.append(f"{plural(len(codes), level.value)} ({', '.join(dict.fromkeys(codes))})")
+    return f"Diagnosis: {', '.join(said)}" if said else ""
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:
