@@ -45,7 +45,7 @@ function reasons(why) {
   else if (made.length === 0) made.push(make("div", {}, "no recent event speaks for it"));
   if (why.edges.length) {
     const shares = why.edges.map(percent).join(", ");
-    made.push(make("small", { class: "edges" }, `the domain’s mask keeps ${shares} of the experts’ edges`));
+    made.push(make("small", {}, `mask keeps ${shares}`));
   }
   return made;
 }

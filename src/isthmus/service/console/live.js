@@ -23,8 +23,9 @@ function figures(stats) {
     ["p90", milliseconds(stats.p90)],
     ["p99", milliseconds(stats.p99)],
     ["Requests", count(stats.requests)],
-    ["Errors", failed.length ? failed.map(([status, n]) => `${count(n)} of ${status}`).join(", ") : "none"],
-    ["Waiting", `${count(stats.waiting)} to compute, ${count(stats.backlog)} for the disk`],
+    ["Errors", failed.length ? failed.map(([status, n]) => `${count(n)} × ${status}`).join(", ") : "none"],
+    ["To compute", count(stats.waiting)],
+    ["To be written", count(stats.backlog)],
     ["Up", duration(stats.uptime)],
   ];
 }
@@ -38,8 +39,8 @@ function latency(seconds, end) {
     : "Nothing was recommended or ranked in the last five minutes.";
   const of = (key) => timed.map((one) => [one.at, one[key]]);
   show("latency", summary, end, [
-    { name: "p50", key: "p50", kind: "line", points: of("p50") },
     { name: "p99", key: "p99", kind: "line", points: of("p99") },
+    { name: "p50", key: "p50", kind: "line", points: of("p50") },
   ]);
 }
 

@@ -25,7 +25,7 @@ export function start() {
 export async function offer() {
   const { users } = await get("/v1/users");
   by("known-users").replaceChildren(...users.map((user) => make("option", { value: user })));
-  const note = users.length ? ` Known to the data: ${users.slice(0, 5).join(", ")} …` : "";
+  const note = users.length ? ` Known to the data: ${users.slice(0, 5).join(", ")}.` : "";
   by("user-note").textContent = `Anyone may be tried: new users are served from their events.${note}`;
   if (users.length && asked === null && by("user").value === "") {
     by("user").value = users[0];
@@ -71,7 +71,7 @@ function summary(reply, { user }, changed) {
   const time = Object.values(reply.milliseconds).reduce((sum, part) => sum + part, 0);
   const whom = user ? `for ${user}` : "for nobody in particular";
   const others = changed === "" ? "" : ` ${changed || "None"} of them ${changed === 1 ? "was" : "were"} not there before.`;
-  return `${plural(reply.items.length, "item")} ${whom} in ${milliseconds(time)}, by version ${reply.version}.${others}`;
+  return `${plural(reply.items.length, "item")} ${whom} in ${milliseconds(time)} with reasons, by version ${reply.version}.${others}`;
 }
 
 /* Keep an event of the user who is shown, and recommend anew. */
