@@ -67,11 +67,11 @@ def whole(shared, items, domain):
     return Impressions(features, torch.from_numpy(domain), torch.zeros(len(domain)))
 
 
-@pytest.mark.parametrize("small", [0, 10, 4096])
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("changes", PARTS.values(), ids=PARTS)
-def test_the_same_probabilities(changes, small, monkeypatch):
-    """With tables for all vocabularies, for some and for none."""
-    monkeypatch.setattr(folded, "_SMALL", small)
+def test_the_same_probabilities(changes, fused, monkeypatch):
+    """With layers in one kernel, where there is one, and as torch has them anywhere."""
+    monkeypatch.setattr(folded, "_FUSED", fused and folded._FUSED)
     made = model(**changes)
     shared, items, domain = candidates()
     wanted = probabilities(made, whole(shared, items, domain))

@@ -77,6 +77,9 @@ class Catalogue:
             domain_E, count_E = first.column("pairs", "domain"), first.column("pairs", "count")
             self.items = [values[item - 1] for item in first.column("pairs", "item")]
         self.domain_E: Ints = domain_E.astype(np.int64)
+        self._domain_of: list[int] = (
+            self.domain_E.tolist()
+        )  # read one by one, quicker than an array
         self.share_E: NDArray[np.float64] = count_E / max(1, count_E.sum())
         ends = np.arange(len(first.schema.domains) + 2)
         self._bounds = np.searchsorted(self.domain_E, ends)
@@ -126,11 +129,11 @@ class Catalogue:
                 found += (first, *self._others.get(item, ()))
             elif item not in self.ranker_item:
                 strange.append(item)
-        return np.unique(np.array(found, np.int64)), strange
+        return np.array(sorted(set(found)), np.int64), strange
 
     def name(self, entry: int) -> str:
         """The domain of an entry."""
-        return self.names[self.domain_E[entry] - 1]
+        return self.names[self._domain_of[entry] - 1]
 
     def home_name(self, item: str) -> str:
         """The domain of an item of the ranker's; "" where it does not know it."""
@@ -154,9 +157,10 @@ class Catalogue:
         known = known or list(range(1, self.known_first + 1))
         first = [d for d in known if d <= self.known_first]
         parts = [Part(d, self.of_domain(d)) for d in first]
+        if len(first) == len(known):
+            return Pool(tuple(parts), _NONE), strange
         theirs = [self.ranker_domain[self.names[d - 1]] for d in known if d > self.known_first]
-        chosen = np.isin(self.home[self.ranked_item_E], theirs) if theirs else _NONE
-        found = np.flatnonzero(chosen)
+        found = np.flatnonzero(np.isin(self.home[self.ranked_item_E], theirs))
         found = found[~np.isin(self.domain_E[found], first)]
         parts += [Part(int(d), found[self.domain_E[found] == d]) for d in self._met(found)]
         return Pool(tuple(parts), found), strange

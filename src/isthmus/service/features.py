@@ -105,18 +105,19 @@ class Features:
             return (
                 int(np.searchsorted(edges, number, side="right")) + 1 if np.isfinite(number) else 0
             )
-        known = self._known(feature)
         if feature.kind == "id":
-            return known.get(str(value), 0)
+            return self._id(feature, str(value))
         values = value if isinstance(value, tuple) else (value,)
-        ids = [known.get(str(one), 0) for one in values][: feature.length]
+        ids = [self._id(feature, str(one)) for one in values[: feature.length]]
         return ids + [0] * (feature.length - len(ids))
 
-    def _known(self, feature: Feature) -> dict[str, int]:
-        own = {self._feature[self._bundle.facts.item].table: self._item_id}
-        if (user := self._bundle.facts.user) and feature.table == self._feature[user].table:
-            return {value: row + 1 for value, row in self._user.items()}
-        return own.get(feature.table) or self._word.get(feature.table, {})
+    def _id(self, feature: Feature, value: str) -> int:
+        user, item = self._bundle.facts.user, self._bundle.facts.item
+        if user and feature.table == self._feature[user].table:
+            return self._user.get(value, -1) + 1
+        if feature.table == self._feature[item].table and self._item_id:
+            return self._item_id.get(value, 0)
+        return self._word.get(feature.table, {}).get(value, 0)
 
 
 def columns(schema: Schema, role: str) -> Ints:

@@ -1,12 +1,13 @@
 """AREAD for one user and many items: what the user, the context and the domain decide, once.
 
 All that reads a row of embeddings reads it linearly first: the bottom experts' first layer, their
-gate, the cross network (its depth is a scalar recurrence), its head and the wide part. Side by side
-they are one matrix, so a row's product with it is the sum of one vector that all candidates share
-and of one of each item feature; for small vocabularies those are tables. The rest is the model with
-its normalisation multiplied in, and of its hierarchy the experts that the domain's mask uses.
+gate, the cross network (its depth is a scalar recurrence), its head and the wide part. So a row's
+products are those of its own embeddings, the item's features and the domain, plus a vector that all
+candidates share, which is the bias of that first layer. The rest is the model with its normalisation
+multiplied in, and of its hierarchy the experts that the domain's mask uses.
 
-Shape letters: N candidates, J columns of item features, X width of the matrix, K embedding width,
+Shape letters: N candidates, J columns of item features, C columns of ``Impressions.features``,
+I row width, F features that candidates share, K embedding width, Y width of a row's own embeddings, Z width of what is read beside the experts,
 E bottom experts, S and T experts of a level and of the next one, O an expert's output width,
 L cross layers, W experts of the last level.
 """
@@ -21,11 +22,8 @@ from torch import Tensor
 
 from isthmus.batch import Impressions
 from isthmus.models.aread import AREAD
-from isthmus.models.hemp import mean_probability_logit
 from isthmus.nn import CrossNetwork
 from isthmus.service.bundle import Ints
-
-_SMALL = 4096  # ids of a vocabulary whose products are kept: 16 MiB at a width of 1,024
 
 Layers = list[tuple[Tensor, Tensor]]
 
@@ -47,21 +45,24 @@ class Folded:
 
     @torch.inference_mode()
     def __init__(self, model: AREAD) -> None:
+        assert model.embed.domain is not None
         self._model = model.eval()
-        self._embed = model.embed.features
-        (weight_EIO, bias_E1O), *self._bottom = model.bottom.folded()
-        blocks = [weight_EIO.transpose(0, 1).flatten(1), model.bottom_gate.weight.T]
-        biases = [bias_E1O.flatten(), model.bottom_gate.bias]
+        self._table, self._domain_DK = model.embed.features.table.weight, model.embed.domain.weight
+        (weight_EIO, bias_E1O), *above = model.bottom.folded()
+        self._first = [(w.T.contiguous(), b[0]) for w, b in zip(weight_EIO, bias_E1O, strict=True)]
+        self._above = [
+            [(w.T.contiguous(), b[0]) for w, b in zip(weights, biases, strict=True)]
+            for weights, biases in above
+        ]
+        blocks, biases = [model.bottom_gate.weight], [model.bottom_gate.bias]
         if model.cross is not None and model.cross_head is not None:
-            blocks += [model.cross.weight.T, model.cross_head.weight.T]
-            biases += [torch.zeros(block.shape[1]) for block in blocks[-2:]]
-            self._steps_L, self._beside_W = _cross_constants(model.cross, model.cross_head.weight)
-            self._beside_W = self._beside_W + model.bias
+            blocks += [model.cross.weight, model.cross_head.weight]
+            self._steps_L, self._plus_W = _cross_constants(model.cross, model.cross_head.weight)
         if model.wide is not None:
-            blocks.append(model.wide.weight.T)
-            biases.append(torch.zeros(1))
-        self._widths = [block.shape[1] for block in blocks]
-        self._matrix_IX, self._bias_X = torch.cat(blocks, 1).contiguous(), torch.cat(biases)
+            blocks.append(model.wide.weight)
+        biases += [torch.zeros(len(block)) for block in blocks[1:]]
+        self._widths = [len(block) for block in blocks]
+        self._beside = (torch.cat(blocks), torch.cat(biases))
         self._take_apart()
         self._domains: dict[int, _Domain] = {}
 
@@ -72,97 +73,82 @@ class Folded:
 
     @torch.inference_mode()
     def __call__(self, shared_C: Ints, items_NJ: Ints, domain_N: Ints) -> NDArray[np.float64]:
-        items_NX = self._of_items(torch.from_numpy(items_NJ))
-        logit_N = torch.empty(len(items_NJ), dtype=torch.float64)
-        found, place_N = np.unique(domain_N, return_inverse=True)
-        for number, domain in enumerate(found.tolist()):
-            rows = torch.from_numpy(np.flatnonzero(place_N == number))
-            rows_NX = items_NX[rows] if len(found) > 1 else items_NX
-            rows_NX += self._of_all(shared_C, domain)
-            logit_N[rows] = self._logits(rows_NX, domain).double()
-        return logit_N.sigmoid().numpy()
+        rows_NY = self._own_rows(torch.from_numpy(items_NJ), torch.from_numpy(domain_N))
+        beside_NZ, h_NEO = self._read(rows_NY, torch.from_numpy(shared_C))
+        gate, *rest = beside_NZ.split(self._widths, 1)
+        h_NSO = gate.unflatten(1, (-1, h_NEO.shape[1])).softmax(2) @ h_NEO
+        around_N1 = self._around(rest)
+        domains = set(domain_N.tolist())
+        if len(domains) == 1:
+            return self._probabilities(h_NSO, around_N1, domains.pop()).numpy()
+        probability_N = torch.empty(len(domain_N), dtype=torch.float64)
+        for domain in domains:
+            rows = torch.from_numpy(np.flatnonzero(domain_N == domain))
+            around = around_N1[rows] if len(around_N1) > 1 else around_N1
+            probability_N[rows] = self._probabilities(h_NSO[rows], around, domain)
+        return probability_N.numpy()
 
     def _take_apart(self) -> None:
-        """Item features by the size of their vocabulary: a table of products, or their embeddings."""
-        schema, table_RK, dim = self._model.schema, self._embed.table.weight, self._embed.dim
-        # 0 where an item feature is embedded
-        self._own_rows_I1 = torch.ones(len(self._matrix_IX), 1)
-        tables, rows = [torch.zeros(0, self._matrix_IX.shape[1])], self._matrix_IX[:0]
-        # columns of item features, and where their rows begin
-        self._small: tuple[list[int], list[int]] = ([], [])
-        self._large: tuple[list[int], list[int]] = ([], [])
-        items = [(n, f) for n, f in enumerate(schema.features) if f.role == "item"]
-        for column, (place, feature) in enumerate(items):
-            own = slice(place * dim, (place + 1) * dim)
-            self._own_rows_I1[own] = 0.0
-            start = self._embed.starts[feature.table]
-            small = feature.size <= _SMALL
-            columns, starts = self._small if small else self._large
-            columns.append(column)
-            starts.append(sum(len(table) for table in tables) if small else start)
-            if small:
-                tables.append(table_RK[start : start + feature.size] @ self._matrix_IX[own])
-            else:
-                rows = torch.cat([rows, self._matrix_IX[own]])
-        self._table_RX, self._large_YX = torch.cat(tables), rows
+        """The weights of the first layer and of what is beside it, by who brings their inputs."""
+        schema, dim = self._model.schema, self._model.embed.features.dim
+        items = [n for n, feature in enumerate(schema.features) if feature.role == "item"]
+        starts = self._model.embed.features.starts
+        self._starts_J = torch.tensor([starts[schema.features[n].table] for n in items])
+        domain = len(schema.features)
+        is_own_FK = torch.zeros(domain + 1, dim, dtype=torch.bool)
+        is_own_FK[[*items, domain]] = True
+        is_own_I = is_own_FK.flatten()
+        self._shared_F = (~is_own_FK[:domain, 0]).nonzero()[:, 0]
+        layers = [*self._first, self._beside]
+        self._own_weights = [weight_OI[:, is_own_I].contiguous() for weight_OI, _ in layers]
+        self._shared_weight_XI = torch.cat([weight_OI[:, ~is_own_I] for weight_OI, _ in layers])
+        self._bias_X = torch.cat([bias for _, bias in layers])
+        self._outputs = [len(bias) for _, bias in layers]
 
-    def _of_items(self, items_NJ: Tensor) -> Tensor:
-        """What item features add, [N, X]."""
-        (columns, starts), width = self._small, self._matrix_IX.shape[1]
-        if columns:
-            ids = items_NJ[:, columns] + torch.tensor(starts)
-            sum_NX = F.embedding_bag(ids, self._table_RX, mode="sum")
-        else:
-            sum_NX = torch.zeros(len(items_NJ), width)
-        columns, starts = self._large
-        if columns:
-            rows_NJK = self._embed.table.weight[items_NJ[:, columns] + torch.tensor(starts)]
-            sum_NX.addmm_(rows_NJK.flatten(1), self._large_YX)
-        return sum_NX
+    def _own_rows(self, items_NJ: Tensor, domain_N: Tensor) -> Tensor:
+        """Embeddings of candidates' item features and domains, side by side: [N, Y]."""
+        rows_NJK = F.embedding(items_NJ + self._starts_J, self._table)
+        return torch.cat([rows_NJK.flatten(1), F.embedding(domain_N, self._domain_DK)], 1)
 
-    def _of_all(self, shared_C: Ints, domain: int) -> Tensor:
-        """What all candidates of a domain have in common, [1, X]."""
-        domain_1 = torch.tensor([domain])
-        row = Impressions(torch.from_numpy(shared_C)[None], domain_1, torch.zeros(1))
-        row_I1 = self._model.embed(row).T * self._own_rows_I1
-        return (row_I1.T @ self._matrix_IX) + self._bias_X
+    def _read(self, rows_NY: Tensor, shared_C: Tensor) -> tuple[Tensor, Tensor]:
+        """What is read beside the bottom experts, [N, Z], and their outputs, [N, E, O]."""
+        row = Impressions(shared_C[None], torch.zeros(1, dtype=torch.int64), torch.zeros(1))
+        row_FK = self._model.embed.features(row)[0, self._shared_F]
+        shared_X = torch.addmv(self._bias_X, self._shared_weight_XI, row_FK.flatten())
+        *first, beside = zip(self._own_weights, shared_X.split(self._outputs), strict=True)
+        outputs = []
+        for expert, layer in enumerate(first):
+            h_NO = rectified(rows_NY, *layer)
+            for experts in self._above:
+                h_NO = rectified(h_NO, *experts[expert])
+            outputs.append(h_NO)
+        return F.linear(rows_NY, *beside), torch.stack(outputs, 1)
 
-    def _logits(self, z_NX: Tensor, domain: int) -> Tensor:
-        """The domain's logits from products with the matrix, [N]."""
-        own, experts = self._domain(domain), self._model.config.bottom_experts
-        first, gate, *rest = z_NX.split(self._widths, 1)
-        h_ENO = first.relu().unflatten(1, (experts, -1)).transpose(0, 1)
-        for weight_EIO, bias_E1O in self._bottom:
-            h_ENO = torch.baddbmm(bias_E1O, h_ENO, weight_EIO).relu_()
-        gate_NSE = gate.unflatten(1, (-1, experts)).softmax(2)
-        h_NSO = gate_NSE @ h_ENO.transpose(0, 1)
-        bypass_N1 = self._around(rest, h_NSO, own)
+    def _around(self, rest: list[Tensor]) -> Tensor:
+        """What goes past the hierarchy, whatever the domain: [N, W], or [N, 1] for all alike."""
+        sum_N1 = self._model.bias
+        if self._model.cross is not None:
+            dots_NL, head_NW, *rest = rest
+            times_N = torch.ones(len(dots_NL))
+            for dot_N, step in zip(dots_NL.unbind(1), self._steps_L, strict=True):
+                times_N = torch.addcmul(times_N + step, times_N, dot_N)
+            sum_N1 = torch.addcmul(self._plus_W + sum_N1, head_NW, times_N[:, None])
+        return sum_N1 + rest[0] if rest else sum_N1
+
+    def _probabilities(self, h_NSO: Tensor, around_N1: Tensor, domain: int) -> Tensor:
+        """Of candidates of one domain, [N]: the mean of its heads, in double precision."""
+        own = self._domain(domain)
+        logit_NW = around_N1 if around_N1.shape[-1] == 1 else around_N1[:, own.last]
+        if own.own_X is not None:
+            logit_NW = logit_NW + (h_NSO.flatten(1) @ own.own_X)[:, None]
         h_SNO = h_NSO.transpose(0, 1)[own.first]
         for number, layers in enumerate(own.levels):
             if number:
                 h_SNO = (own.gates_TS[number - 1] @ h_SNO.flatten(1)).unflatten(1, h_SNO.shape[1:])
             for weight_SIO, bias_S1O in layers:
                 h_SNO = torch.baddbmm(bias_S1O, h_SNO, weight_SIO).relu_()
-        logit_NW = (h_SNO @ own.head_WO1)[..., 0].T
-        if bypass_N1.shape[1] > 1:
-            bypass_N1 = bypass_N1[:, own.last]
-        logit_NW = logit_NW + bypass_N1
-        return mean_probability_logit(logit_NW, torch.ones(1, dtype=torch.bool), dim=1)
-
-    def _around(self, rest: list[Tensor], h_NSO: Tensor, own: _Domain) -> Tensor:
-        """What goes past the hierarchy: [N, 1] or one number a last expert."""
-        sum_N1 = self._model.bias.expand(len(h_NSO), 1)
-        if self._model.cross is not None:
-            dots_NL, head_NW, *rest = rest
-            times_N = torch.ones(len(dots_NL))
-            for dot_N, step in zip(dots_NL.T, self._steps_L, strict=True):
-                times_N = torch.addcmul(times_N + step, times_N, dot_N)
-            sum_N1 = torch.addcmul(self._beside_W, head_NW, times_N[:, None])
-        if rest:
-            sum_N1 = sum_N1 + rest[0]
-        if own.own_X is not None:
-            sum_N1 = sum_N1 + (h_NSO.flatten(1) @ own.own_X)[:, None]
-        return sum_N1
+        logit_NW = logit_NW + (h_SNO @ own.head_WO1)[..., 0].T
+        return logit_NW.double().sigmoid().mean(1)
 
     def _domain(self, domain: int) -> _Domain:
         if domain not in self._domains:
@@ -171,9 +157,8 @@ class Folded:
 
     def _made(self, domain: int) -> _Domain:
         model, hierarchy = self._model, self._model.hierarchy
-        assert model.embed.domain is not None
         used = [active_DE[domain].nonzero()[:, 0] for active_DE in hierarchy.active()]
-        gates = hierarchy.gates(model.embed.domain.weight)
+        gates = hierarchy.gates(self._domain_DK)
         return _Domain(
             first=used[0],
             levels=[
@@ -188,6 +173,18 @@ class Folded:
             last=used[-1],
             own_X=model.domain_head[domain] if model.domain_head is not None else None,
         )
+
+
+_FUSED = torch.backends.mkldnn.is_available()
+
+
+def rectified(x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor) -> Tensor:
+    """ReLU(x W^T + b), [N, O]: by oneDNN where torch has it, whose one kernel does it all, with all
+    of the vector units of any maker's processor."""
+    if _FUSED:
+        out_NO: Tensor = torch.ops.mkldnn._linear_pointwise(x_NI, weight_OI, bias_O, "relu", [], "")
+        return out_NO
+    return F.linear(x_NI, weight_OI, bias_O).relu_()
 
 
 def _cross_constants(cross: CrossNetwork, head_WI: Tensor) -> tuple[list[float], Tensor]:

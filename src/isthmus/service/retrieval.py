@@ -148,12 +148,15 @@ def _best(scored: Iterable[tuple[Part, Floats]], filters: Filters, most: int) ->
 
 
 def top(score: Floats, most: int) -> tuple[Ints, int]:
-    """Places of the ``most`` largest scores, of equals the first ones, in no order; and how many real
+    """Places of the ``most`` largest scores, of equals the first ones; and how many real
     scores there are. Minus infinity is the score of what never comes.
     """
     real = int(np.count_nonzero(score > -np.inf))
     if real <= most:
         return np.flatnonzero(score > -np.inf), real
     least = np.partition(score, len(score) - most)[len(score) - most]
-    above, level = np.flatnonzero(score > least), np.flatnonzero(score == least)
-    return np.concatenate([above, level[: most - len(above)]]), real
+    places = np.flatnonzero(score >= least)
+    if len(places) > most:  # of those that equal the least, the first ones
+        level = np.flatnonzero(score[places] == least)
+        places = np.delete(places, level[most - len(places) :])
+    return places, real

@@ -19,7 +19,7 @@ class Pasts:
     def __init__(self, bundle: Bundle) -> None:
         self.place = {value: row for row, value in enumerate(bundle.texts("users", "value"))}
         self._items: list[str] = bundle.texts("items", "value")
-        self._names = bundle.schema.domains
+        self._names = ("", *bundle.schema.domains)
         self._prefixed = bundle.facts.items_by_domain
         if self.place:
             self._bounds, self._item = bundle.lists("users", "items")
@@ -32,21 +32,17 @@ class Pasts:
         if row is None:
             return []
         part = slice(self._bounds[row], self._bounds[row + 1])
-        columns = (column[part].tolist() for column in (self._item, self._domain, self._time))
-        return [
-            Event(self._raw(item, domain), self._names[domain - 1] if domain else "", time)
-            for item, domain, time in zip(*columns, strict=True)
-        ]
+        items = [self._items[item - 1] for item in self._item[part].tolist()]
+        names = [self._names[domain] for domain in self._domain[part].tolist()]
+        if self._prefixed:
+            items = [item.removeprefix(f"{n}/") for item, n in zip(items, names, strict=True)]
+        return list(map(Event, items, names, self._time[part].tolist()))
 
     def users(self) -> Iterator[str]:
         """Users with an event at least, in the order of their ids' rows."""
         for user, row in self.place.items():
             if self._bounds[row] < self._bounds[row + 1]:
                 yield user
-
-    def _raw(self, item: int, domain: int) -> str:
-        value = self._items[item - 1]
-        return value.removeprefix(f"{self._names[domain - 1]}/") if self._prefixed else value
 
 
 @dataclass(frozen=True, slots=True)
