@@ -1,13 +1,16 @@
 """The command line as a user meets it: what it prints, its exit codes, one-line errors."""
 
+import io
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from unittest.mock import patch
 
 import pytest
 from typer.testing import CliRunner
 
 from isthmus import models
-from isthmus.cli import app
+from isthmus.cli import app, main
 
 
 def isthmus(*arguments, cwd=None):
@@ -20,13 +23,23 @@ def isthmus(*arguments, cwd=None):
     )
 
 
-def refused(*arguments, cwd=None):
-    """What a clumsy user gets: exit code 2, one line on standard error, no traceback."""
-    done = isthmus(*arguments, cwd=cwd)
-    assert done.returncode == 2, done
-    assert "Traceback" not in done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    assert len(lines) == 1, done.stderr
+def refused(*arguments, cwd="."):
+    """What a clumsy user gets: exit code 2, one line on standard error, no traceback.
+
+    In this process, where an exception that would be a traceback fails the test.
+    """
+    errors = io.StringIO()
+    with (
+        chdir(cwd),
+        redirect_stdout(io.StringIO()),
+        redirect_stderr(errors),
+        patch.object(sys, "argv", ["isthmus", *map(str, arguments)]),
+        pytest.raises(SystemExit) as end,
+    ):
+        main()
+    assert end.value.code == 2, errors.getvalue()
+    lines = [line for line in errors.getvalue().splitlines() if line.strip()]
+    assert len(lines) == 1, errors.getvalue()
     return lines[0]
 
 
@@ -72,10 +85,28 @@ def test_a_wrong_run_is_one_line(tmp_path, toml, change, told):
 
 
 def test_missing_files_are_one_line(tmp_path):
-    assert "run.toml" in refused("train", tmp_path / "run.toml")
+    done = isthmus("train", tmp_path / "run.toml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"isthmus: {tmp_path / 'run.toml'}: No such file")
+    assert len(done.stderr.splitlines()) == 1
     assert "run.json" in refused("evaluate", tmp_path)
     assert "nothing.toml" in refused("prepare", tmp_path / "nothing.toml")
     assert "unknown source" in refused("prepare", "--source", "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("share", "run.toml", "--out", "r.md"), "such as r.html"),
+        (("share", "run.toml", "--out", "."), "is a directory"),
+        (("share", "run.toml", "--transfer", "none.json"), "No such file"),
+        (("share", "run.toml", "--set", "scope=isolated"), "expected 'joint' or 'mamdr'"),
+        (("transfer", "run.toml", "--out", "map.json"), "such as map.html"),
+    ],
+)
+def test_what_would_fail_after_training_is_refused_before(tmp_path, arguments, told):
+    (tmp_path / "run.toml").write_text('data = "none"\nmodel = "mlp"\n', encoding="utf-8")
+    assert told in refused(*arguments, cwd=tmp_path)
 
 
 def test_the_whole_way_on_own_rows(tmp_path):

@@ -12,6 +12,7 @@ from isthmus.costs import cost
 from isthmus.curves import curves
 from isthmus.data.prepared import Prepared
 from isthmus.diagnose import diagnose
+from isthmus.errors import ConfigError
 from isthmus.evaluation import Rules, SharingTable, share_ranks, sharing
 from isthmus.evaluation.rank_compare import RULES
 from isthmus.experiment import load_model, run, train_rows
@@ -37,7 +38,15 @@ def share(
     With a table ``share.tune`` the settings of training of each are searched first, with equal
     budget, on validation rows alone. A run that is there already is taken as it is. The findings
     are those of the joint model, beside the isolated ones.
+
+    Raises:
+        ConfigError: the run has scope "isolated", and so shares nothing.
     """
+    if config.scope == "isolated":
+        raise ConfigError(
+            "a sharing report compares a run with isolated ones, which it trains itself; this run "
+            "has scope = 'isolated', expected 'joint' or 'mamdr'"
+        )
     found, tuned = search(config, store, reporter=reporter)
     arms = train_arms(config, store, found=found, reporter=reporter)
     prepared = Prepared.open(Path(config.data), verify=False)

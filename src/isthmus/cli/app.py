@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from isthmus.errors import ConfigError
+
 app = typer.Typer(
     name="isthmus",
     no_args_is_help=True,
@@ -21,6 +23,23 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as train.lr=3e-4."),
 ]
 RUNS = Path("runs")
+
+
+def _page(path: Path | None) -> Path | None:
+    """A page's name, refused where its Markdown or JSON would take its place."""
+    if path is not None and (path.is_dir() or path.suffix in (".md", ".json")):
+        found = "is a directory" if path.is_dir() else "is no name of a page"
+        example = path / "report.html" if path.is_dir() else path.with_suffix(".html")
+        raise ConfigError(
+            f"--out {path} {found}; give one such as {example}, Markdown and JSON go beside it"
+        )
+    return path
+
+
+PageFile = Annotated[
+    Path | None,
+    typer.Option("--out", callback=_page, help="The page; Markdown and JSON go beside it."),
+]
 TransferFile = Annotated[
     Path | None,
     typer.Option("--transfer", help="A report of `isthmus transfer` (JSON): show its map too."),
@@ -34,13 +53,13 @@ def open_run(path: Path) -> Any:
     return Run.open(path)
 
 
-def with_transfer(data: Any, file: Path | None) -> Any:
-    """The report, with the transfer map of another one."""
+def transfer_in(file: Path | None) -> dict[str, Any]:
+    """What a report shows of the transfer map in a file: read before anything is trained."""
     if file is None:
-        return data
+        return {}
     from isthmus.transfer import read
 
-    return data.model_copy(update={"transfer": read(file)})
+    return {"transfer": read(file)}
 
 
 def show_report(data: Any, page: Path) -> None:
@@ -50,7 +69,6 @@ def show_report(data: Any, page: Path) -> None:
     from isthmus.report.html import to_html
 
     to_terminal(data, Console())
-    page.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(page, to_html(data).encode())
     write_atomically(page.with_suffix(".md"), to_markdown(data).encode())
     write_atomically(page.with_suffix(".json"), to_json(data).encode())

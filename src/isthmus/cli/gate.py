@@ -71,5 +71,4 @@ def _write(
         (json, lambda: gate_to_json(found)),
     ):
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, text().encode())

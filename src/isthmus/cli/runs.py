@@ -9,12 +9,13 @@ from rich.console import Console
 from isthmus.cli.app import (
     RUNS,
     Overrides,
+    PageFile,
     RunsFolder,
     TransferFile,
     app,
     open_run,
     show_report,
-    with_transfer,
+    transfer_in,
 )
 from isthmus.errors import ConfigError
 from isthmus.progress import ConsoleReporter
@@ -88,7 +89,7 @@ def share(
     config: Path,
     override: Overrides = None,
     runs: RunsFolder = RUNS,
-    out: Annotated[Path | None, typer.Option(help="Where the report goes.")] = None,
+    out: PageFile = None,
     transfer: TransferFile = None,
 ) -> None:
     """Say, domain by domain, what joint training gained or lost against isolated models."""
@@ -96,14 +97,15 @@ def share(
     from isthmus.sharing import share as compute
     from isthmus.store import Store
 
+    also = transfer_in(transfer)
     data = compute(read(config, override or ()), Store(runs), reporter=ConsoleReporter())
-    show_report(with_transfer(data, transfer), out or runs / "report.html")
+    show_report(data.model_copy(update=also), out or runs / "report.html")
 
 
 @app.command()
 def report(
     run: Path,
-    out: Annotated[Path | None, typer.Option(help="Where the page goes.")] = None,
+    out: PageFile = None,
     root: Annotated[Path, typer.Option(help="Where prepared data lies.")] = Path("prepared"),
     transfer: TransferFile = None,
 ) -> None:
@@ -111,10 +113,10 @@ def report(
     from isthmus.diagnose import diagnose
     from isthmus.sharing import report_data
 
-    kept = open_run(run)
+    kept, also = open_run(run), transfer_in(transfer)
     findings = diagnose([kept], root)[0].findings
-    data = report_data([kept]).model_copy(update={"findings": findings})
-    show_report(with_transfer(data, transfer), out or kept.report)
+    data = report_data([kept]).model_copy(update={"findings": findings, **also})
+    show_report(data, out or kept.report)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from isthmus.cli.app import RUNS, Overrides, RunsFolder, app, show_report
+from isthmus.cli.app import RUNS, Overrides, PageFile, RunsFolder, app, show_report
 from isthmus.errors import ConfigError
 from isthmus.progress import ConsoleReporter
 
@@ -21,7 +21,7 @@ def transfer(
         typer.Option(help="How many groups of domains, or a file of `isthmus cluster`."),
     ] = None,
     ways: Annotated[str, typer.Option(help="Which ways to measure.")] = "left_out,gradients,masks",
-    out: Annotated[Path | None, typer.Option(help="Where the report goes.")] = None,
+    out: PageFile = None,
 ) -> None:
     """Say which domains help which, and which hurt: by leaving out, by gradients, by masks."""
     from isthmus.config import read

@@ -296,10 +296,14 @@ def _cpu() -> float:
 
 
 def _predictions(split: str) -> str:
-    assert re.fullmatch(r"\w+", split), "the name of a split is one word"
-    return f"predictions/{split}.parquet"
+    return f"predictions/{_one_word(split)}.parquet"
 
 
 def _ranks(split: str) -> str:
-    assert re.fullmatch(r"\w+", split), "the name of a split is one word"
-    return f"ranks/{split}.parquet"
+    return f"ranks/{_one_word(split)}.parquet"
+
+
+def _one_word(split: str) -> str:
+    if not re.fullmatch(r"\w+", split):
+        raise DataError(f"split {split!r}: expected one word, such as valid or test")
+    return split
