@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 
@@ -55,6 +56,15 @@ class Server:
         )
         assert self._child.stdout is not None
         self.port = int(self._child.stdout.readline())
+        while not self._ready():
+            time.sleep(0.1)
+
+    def _ready(self) -> bool:
+        try:
+            with urlopen(f"http://{HOST}:{self.port}/health/ready"):
+                return True
+        except OSError:
+            return False
 
     def cpu(self) -> float:
         """Milliseconds that it computed so far."""

@@ -29,17 +29,18 @@ def serve(
     threads: Annotated[int, typer.Option(min=1, max=64, help="That compute.")] = 1,
 ) -> None:
     """Recommend, rank and keep events over HTTP, with a page to look at."""
+    from isthmus.service.http.settings import settings
+
+    root = runs_root or runs[0].resolve().parent
+    told = settings(host, os.environ.get(api_key_env) or None, runs_root=root, threads=threads)
     try:
         from isthmus.service.http.server import serve as run
-        from isthmus.service.http.settings import settings
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"serving needs {error.name}, which is not installed; pip install 'isthmus[serve]'"
         ) from None
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("isthmus").setLevel(logging.INFO)
-    root = runs_root or runs[0].resolve().parent
-    told = settings(host, os.environ.get(api_key_env) or None, runs_root=root, threads=threads)
     run(runs, (host, port), events, told, started=_say)
 
 
