@@ -176,8 +176,9 @@ def test_a_known_user_is_shown_at_once_with_both_scores_and_why(small, paths, vi
     for text, one in zip(seen.cells("#items", 5), reply.items, strict=True):
         best = one.why.events[0]
         said = f"{best.event.item} {best.event.domain} +{best.weight:.3f}"
-        assert (said if best.weight > 0 else "no recent event speaks for it") in text
-        assert "mask keeps " + ", ".join(f"{round(100 * e)} %" for e in one.why.edges) in text
+        assert (said if best.weight >= 0.0005 else "no recent event speaks for it") in text
+        shares = ", ".join(f"{round(100 * share)} %" for share in one.why.edges)
+        assert f"mask keeps {'all' if set(one.why.edges) == {1} else shares}" in text
     assert reply.version in seen.page.inner_text("#try-said")
     own = Pipeline.load(paths).past("7")
     groups = seen.page.locator("#events summary").all_inner_texts()
@@ -351,7 +352,7 @@ def test_pictures_show_latencies_and_errors_and_say_them_in_words(small, visit):
         )
         assert heights
         assert all(0 < height < 180 for height in heights)
-    assert re.search(r"\d+ × 422", seen.page.inner_text("#figures"))
+    assert re.search(r"\d+\s×\s422", seen.page.inner_text("#figures"))
     seen.page.get_by_text("The last five minutes as a table").click()
     assert len(seen.cells("#minutes", 0)) == 5
     assert sum(int(errors.replace(",", "")) for errors in seen.cells("#minutes", 2)) >= 1

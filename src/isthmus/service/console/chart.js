@@ -8,17 +8,17 @@ const TOP = 22;
 const BOTTOM = 22;
 const GAP = 6; /* seconds without a value that a line still crosses */
 
-/* series: {name, kind: "line" | "bars", points: [[second, value]]}; `title` stands for the picture
-   where it is not seen. The last second is the right edge. */
-export function draw(place, { title, series, end }) {
+/* series: {name, key, kind: "line" | "bars", points: [[second, value]]}, `key` is its class; `title`
+   stands for the picture where it is not seen. The last second is the right edge. */
+export function draw(place, { title, series, end, scale = linear }) {
   const width = Math.max(240, place.clientWidth);
-  const highest = nice(Math.max(1, ...series.flatMap((one) => one.points.map(([, value]) => value))));
+  const { share, ticks } = scale(series.flatMap((one) => one.points.map(([, value]) => value)));
   const x = (at) => LEFT + ((at - end + SPAN) / SPAN) * (width - LEFT - RIGHT);
-  const y = (value) => HEIGHT - BOTTOM - (value / highest) * (HEIGHT - TOP - BOTTOM);
+  const y = (value) => HEIGHT - BOTTOM - share(value) * (HEIGHT - TOP - BOTTOM);
   const picture = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "img" });
   const name = svg("title");
   name.textContent = title;
-  picture.append(name, ...axes(x, y, highest, end, width), ...legend(series));
+  picture.append(name, ...axes(x, y, ticks, end, width), ...legend(series));
   for (const one of series) picture.append(one.kind === "bars" ? bars(one, x, y) : line(one, x, y));
   place.replaceChildren(picture);
 }
@@ -35,17 +35,28 @@ function text(words, attributes) {
   return made;
 }
 
-/* The next of 1, 2, 5, 10, 20, … that is not below. */
-function nice(value) {
-  const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].map((step) => step * power).find((bound) => bound >= value);
+/* From 0 to the next of 1, 2, 5, 10, 20, … that is not below. */
+function linear(values) {
+  const most = Math.max(1, ...values);
+  const power = 10 ** Math.floor(Math.log10(most));
+  const highest = [1, 2, 5, 10].map((step) => step * power).find((bound) => bound >= most);
+  return { share: (value) => value / highest, ticks: [0, highest / 2, highest] };
 }
 
-function axes(x, y, highest, end, width) {
+/* Whole powers of ten, two at least: one slow second does not flatten all others. */
+export function logarithmic(values) {
+  const known = values.length ? values : [1];
+  const low = Math.floor(Math.log10(Math.min(...known)));
+  const high = Math.max(low + 1, Math.ceil(Math.log10(Math.max(...known))));
+  const ticks = Array.from({ length: high - low + 1 }, (_, step) => Number(`1e${low + step}`));
+  return { share: (value) => (Math.log10(value) - low) / (high - low), ticks };
+}
+
+function axes(x, y, ticks, end, width) {
   const made = [];
-  for (const value of [0, highest / 2, highest]) {
+  for (const value of ticks) {
     made.push(svg("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }));
-    made.push(text(`${value}`, { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }));
+    made.push(text(value.toLocaleString("en"), { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }));
   }
   for (const minutes of [5, 4, 3, 2, 1]) {
     made.push(text(`−${minutes} min`, { x: x(end - 60 * minutes), y: HEIGHT - 5, "text-anchor": minutes === 5 ? "start" : "middle" }));
@@ -69,10 +80,12 @@ function legend(series) {
 function line({ key, points }, x, y) {
   const group = svg("g", { class: key });
   let path = "";
-  points.forEach(([at, value], place) => {
-    const joined = place > 0 && at - points[place - 1][0] <= GAP;
-    path += `${joined ? "L" : "M"}${x(at).toFixed(1)} ${y(value).toFixed(1)}`;
-    group.append(svg("circle", { cx: x(at).toFixed(1), cy: y(value).toFixed(1), r: 2 }));
+  const near = (one, other) => one && other && Math.abs(one[0] - other[0]) <= GAP;
+  points.forEach((point, place) => {
+    const [left, top] = [x(point[0]).toFixed(1), y(point[1]).toFixed(1)];
+    const joined = near(points[place - 1], point);
+    path += `${joined ? "L" : "M"}${left} ${top}`;
+    if (!joined && !near(point, points[place + 1])) group.append(svg("circle", { cx: left, cy: top, r: 2.5 }));
   });
   group.prepend(svg("path", { d: path, fill: "none" }));
   return group;

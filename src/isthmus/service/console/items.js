@@ -4,6 +4,7 @@ import { by, make } from "./dom.js";
 import { percent, score, signed } from "./words.js";
 
 const REASONS = 3;
+const LEAST = 0.0005; /* what less is would be shown as nothing */
 
 /* `took(item, domain)` is called for an item that the user takes; null: nobody is named. */
 export function show(reply, took) {
@@ -39,13 +40,13 @@ function button({ item, domain }, took) {
 
 function reasons(why) {
   if (why === null) return [];
-  const made = why.events.filter(({ weight }) => weight > 0).slice(0, REASONS).map(({ event, weight }) =>
+  const made = why.events.filter(({ weight }) => weight >= LEAST).slice(0, REASONS).map(({ event, weight }) =>
     make("div", {}, `${event.item} `, make("small", {}, event.domain), ` ${signed(weight)}`));
   if (why.fallback) made.push(make("div", {}, `by ${why.fallback}`));
   else if (made.length === 0) made.push(make("div", {}, "no recent event speaks for it"));
   if (why.edges.length) {
-    const shares = why.edges.map(percent).join(", ");
-    made.push(make("small", {}, `mask keeps ${shares}`));
+    const all = why.edges.every((share) => share === 1);
+    made.push(make("small", {}, `mask keeps ${all ? "all" : why.edges.map(percent).join(", ")}`));
   }
   return made;
 }

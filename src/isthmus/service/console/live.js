@@ -1,7 +1,7 @@
 /* Latencies and errors as they are: figures, two pictures, and the same as a table. */
 
 import { get } from "./api.js";
-import { SPAN, draw } from "./chart.js";
+import { SPAN, draw, logarithmic } from "./chart.js";
 import { by, describe, make, write } from "./dom.js";
 import { count, duration, milliseconds, plural } from "./words.js";
 
@@ -23,7 +23,7 @@ function figures(stats) {
     ["p90", milliseconds(stats.p90)],
     ["p99", milliseconds(stats.p99)],
     ["Requests", count(stats.requests)],
-    ["Errors", failed.length ? failed.map(([status, n]) => `${count(n)} × ${status}`).join(", ") : "none"],
+    ["Errors", failed.length ? failed.map(([status, n]) => `${count(n)}\u00a0×\u00a0${status}`).join(", ") : "none"],
     ["To compute", count(stats.waiting)],
     ["To be written", count(stats.backlog)],
     ["Up", duration(stats.uptime)],
@@ -38,24 +38,24 @@ function latency(seconds, end) {
     ? `Worst second: p50 ${milliseconds(highest(timed, "p50"))}, p99 ${milliseconds(highest(timed, "p99"))}.`
     : "Nothing was recommended or ranked in the last five minutes.";
   const of = (key) => timed.map((one) => [one.at, one[key]]);
-  show("latency", summary, end, [
-    { name: "p99", key: "p99", kind: "line", points: of("p99") },
-    { name: "p50", key: "p50", kind: "line", points: of("p50") },
-  ]);
+  const series = ["p99", "p50"].map((key) => ({ name: key, key, kind: "line", points: of(key) }));
+  show("latency", summary, { series, end, scale: logarithmic });
 }
 
 function errors(seconds, end) {
   const total = (key) => seconds.reduce((sum, one) => sum + one[key], 0);
   const of = (key) => seconds.map((one) => [one.at, one[key]]);
-  show("errors", `${plural(total("requests"), "request")}, ${plural(total("errors"), "error")}.`, end, [
+  const series = [
     { name: "requests", key: "requests", kind: "bars", points: of("requests") },
     { name: "errors", key: "failures", kind: "bars", points: of("errors") },
-  ]);
+  ];
+  const summary = `${plural(total("requests"), "request")}, ${plural(total("errors"), "error")}.`;
+  show("errors", summary, { series, end });
 }
 
-function show(id, summary, end, series) {
+function show(id, summary, picture) {
   const title = `${document.querySelector(`#${id} h3`).textContent}, last five minutes. ${summary}`;
-  draw(document.querySelector(`#${id} .picture`), { title, series, end });
+  draw(document.querySelector(`#${id} .picture`), { title, ...picture });
   write(document.querySelector(`#${id} .summary`), summary);
 }
 

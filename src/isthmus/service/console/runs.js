@@ -19,6 +19,9 @@ export async function refresh() {
   ]);
   by("report").hidden = !found.report;
   by("back").setAttribute("aria-disabled", String(found.previous === null));
+  const none = found.available.length === 0;
+  by("no-runs").hidden = !none;
+  for (const id of ["choice", "swap"]) by(id).hidden = none;
   document.querySelector("#available tbody").replaceChildren(...found.available.map(row));
 }
 
