@@ -31,8 +31,10 @@ BUDGET = 16
 _LACK: dict[Way, str] = {
     "left_out": "is left out of nothing",
     "gradients": "learns without gradients",
-    "masks": "has no masks",
+    "masks": "has no masks that differ between domains",
 }
+_ALIKE = 1e-9
+"""Masks whose overlaps vary by less, as before the first search, say nothing of domains."""
 
 
 def transfer(
@@ -111,7 +113,8 @@ def transfer_map(
         data=prepared.manifest.name,
         **facts,
     )
-    return made.model_copy(update={"protocol": protocol(made)})
+    said = protocol(made, groups_given=isinstance(groups, Clusters))
+    return made.model_copy(update={"protocol": said})
 
 
 def read(path: Path) -> TransferMap:
@@ -200,6 +203,8 @@ def _by_masks(whole: Run, sizes: Mapping[str, int], share_GD: Floats) -> WayMap 
         return None
     places = [found.domains.index(name) for name in sizes]
     overlap_DD = np.asarray(found.overlap)[np.ix_(places, places)]
+    if np.ptp(overlap_DD) < _ALIKE:
+        return None
     overlap_GG = share_GD @ overlap_DD @ share_GD.T
     np.fill_diagonal(overlap_GG, np.nan)
     return WayMap(effect=matrix(overlap_GG), unit="share of mask edges in common")
