@@ -39,7 +39,7 @@ def gate(
         raise ConfigError("--metric and --among are for retrievers; rankers are gated by AUC")
     rules = rules.model_copy(update={"data": f"the {split} split of {ours[0].data.name}"})
     if not ours[0].of_items:
-        scores, known = ([one.predictions(split) for one in side] for side in (ours, theirs))
+        scores, known = ([one.comparable(split) for one in side] for side in (ours, theirs))
         return gate_scores(scores, known, rules)
     ranks, before = ([one.ranks(split) for one in side] for side in (ours, theirs))
     return gate_ranks(ranks, before, rules, metric=metric or "ndcg@10", protocol=among)

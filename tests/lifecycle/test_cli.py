@@ -1,5 +1,7 @@
 """`isthmus domain`, as its user meets it: from a CSV to a run that knows one domain more."""
 
+import json
+
 from typer.testing import CliRunner
 
 from isthmus.cli import app
@@ -41,6 +43,21 @@ def test_domains_come_and_go(tmp_path, monkeypatch):
         assert words in listed
     assert listed.index("add toys") < listed.index("retire games") < listed.index("split books")
 
+    # What is made is a run like any other, and compares with what it was made of.
+    (diagnosis,) = json.loads(isthmus("diagnose", "runs/fifth", "--json"))
+    assert "ISTH605" in {one["code"] for one in diagnosis["not_applicable"]}
+    both = json.loads(isthmus("diagnose", "runs/first", "runs/fifth", "--json"))
+    assert [one["run"] for one in both] == ["first", "fifth"], "no seeds of one another"
+    assert "report:" in isthmus("report", "runs/fifth")
+    said = isthmus("compare", "runs/fifth", "runs/first")
+    assert "books" in said
+    assert "toys" not in said, "which the data has no rows of"
+    gate = CliRunner().invoke(app, ["gate", "runs/second", "--against", "runs/first"])
+    assert "games" in gate.output, gate.output
+
+    named = ("toys", "toys.csv", "--name", "a/b")
+    assert "run name 'a/b'" in refused("domain", "add", "runs/first", *named, cwd=tmp_path)
+    assert "made of, 'first'" in refused("guard", "runs/fifth", cwd=tmp_path)
     assert "already" in refused("domain", "add", "runs/second", "toys", "toys.csv", cwd=tmp_path)
     assert "no domain 'cars'" in refused("domain", "retire", "runs/first", "cars", cwd=tmp_path)
     assert "is no run" in refused("domain", "retire", "runs/none", "games", cwd=tmp_path)

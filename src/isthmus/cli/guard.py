@@ -39,7 +39,7 @@ def guard(
     ] = "valid",
 ) -> None:
     """Serve domains that sharing hurts by their own models; all others' scores stay to the bit."""
-    from isthmus.guarding import GuardConfig, isolated_run, opened_data
+    from isthmus.guarding import GuardConfig, isolated_run, opened_data, refuse
     from isthmus.guarding import guard as build
 
     kept, reporter = open_run(run), ConsoleReporter()
@@ -48,6 +48,7 @@ def guard(
         raise ConfigError("--domains names no domain; expected names with commas, such as a,b")
     if not 0 < alpha < 1:
         raise ConfigError(f"--alpha is {alpha:g}; expected a number between 0 and 1, such as 0.05")
+    refuse(kept, named)
     prepared = opened_data(kept, data)
     own = open_run(isolated) if isolated else isolated_run(kept, prepared, reporter=reporter)
     config = GuardConfig(domains=named, alpha=alpha, ways=ways, split=split)

@@ -77,8 +77,8 @@ def compare(
         raise ConfigError("--metric and --among are for retrievers; rankers are compared by AUC")
     else:
         found = test(
-            [one.predictions(split)],
-            [other.predictions(split)],
+            [one.comparable(split)],
+            [other.comparable(split)],
             rules=Rules(method=method, data=data),
         )
     print_comparison(found, Console(), names=(one.name, other.name))

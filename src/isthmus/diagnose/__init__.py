@@ -36,15 +36,17 @@ def diagnose(
         ConfigError: no check has such a code.
     """
     groups = grouped(runs)
-    known: dict[str, tuple[Prepared, Data] | None] = {}
+    known: dict[tuple[str, tuple[str, ...]], tuple[Prepared, Data] | None] = {}
     found = []
     with reporter.task("diagnose", len(groups)) as advance:
         for group in groups:
-            digest = group.first.data.digest
-            if digest not in known:
+            schema, digest = group.first.schema, group.first.data.digest
+            which = digest, schema.domains
+            if which not in known:
                 prepared = find_prepared(Path(root), digest)
-                known[digest] = (prepared, data_evidence(prepared)) if prepared else None
-            evidence = run_evidence(group, groups, known[digest], Path(root))
+                under = prepared.under(schema) if prepared else None
+                known[which] = (under, data_evidence(under)) if under else None
+            evidence = run_evidence(group, groups, known[which], Path(root))
             seeds = tuple(run.name for run in group.runs[1:])
             found.append(judge(evidence, group.first.name, seeds=seeds, only=only))
             advance(1)

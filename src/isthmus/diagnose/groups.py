@@ -30,9 +30,10 @@ class Group:
         return self.first.config["model"] in FLOORS
 
     def beside(self, other: "Group") -> bool:
-        """Whether both are of the same data and have the same kind of results."""
+        """Whether both are of the same data and domains and have the same kind of results."""
         one, two = self.first, other.first
-        return other is not self and one.data == two.data and one.of_items == two.of_items
+        alike = one.data == two.data and one.schema.domains == two.schema.domains
+        return other is not self and alike and one.of_items == two.of_items
 
     def pairs(self, other: "Group") -> list[tuple[Run, Run]]:
         """Runs of both with the same seed."""
@@ -52,6 +53,8 @@ def grouped(runs: Sequence[Run]) -> list[Group]:
         if not run.finished:
             raise DataError(f"{run.path}: is not finished; train it to its end, then diagnose it")
         but_seed = {key: value for key, value in run.config.items() if key != "seed"}
-        key = canonical({"config": but_seed, "data": run.data.digest})
+        key = canonical(
+            {"config": but_seed, "data": run.data.digest, "domains": run.schema.domains}
+        )
         groups.setdefault(key, {}).setdefault(run.config["seed"], run)
     return [Group(tuple(by_seed[seed] for seed in sorted(by_seed))) for by_seed in groups.values()]

@@ -28,6 +28,7 @@ from isthmus.training.fit import CHURN
 GATE_ROWS = 20_000
 """Validation rows by which gates are averaged: of each domain the first ones, evenly."""
 OLDER = "the weights do not fit the model as this version has it; train again to have it looked at"
+CAME = "domains came or went since the run was trained, and learned from rows that are not here"
 GAP = "running gap"
 """How a retriever's figure of what sharing gains begins."""
 
@@ -48,6 +49,8 @@ def run_evidence(
         absent |= dict.fromkeys(("masks", "gates"), OLDER)
     if model is not None and data is None:
         absent["gates"] = "gates are asked with validation rows, and " + absent["data"]
+    if run.manifest.lineage:
+        absent["own_parameters"] = CAME
     seeds = {one.name: table for one in group.runs if (table := _scored(one, "test")) is not None}
     pairs = _pairs(group, groups)
     return Evidence(
@@ -129,6 +132,8 @@ def _gates(model: Ranker, prepared: Prepared) -> Mapping[str, Floats] | None:
 def _own_parameters(run: Run) -> int | None:
     """What one more domain would add to the model; ``None`` where the question has no answer."""
     if run.config["scope"] != "joint" or run.config["model"] in reference.names():
+        return None
+    if run.manifest.lineage:
         return None
     try:
         sizes = [_parameters(run.config, _shrunk(run.schema, more)) for more in (0, 1)]

@@ -23,7 +23,8 @@ Every check has a code, a severity and a section here; checks that cannot say an
 same data are what the others are compared with. The prepared data is found by its digest under `--root`
 (`prepared`). Exit code 0 where nothing is an error, 1 otherwise (`--fail-on warning`, `note` or `never`
 moves the line), 2 where something is missing. `--json` and `--markdown` write for machines and pull
-requests; `isthmus report` shows the findings in a section of its page.
+requests; `isthmus report` shows the findings of its run in every form of the report, `isthmus share` those of
+the joint model, looked at beside the isolated ones.
 
 * **error**: the figures of the run cannot be relied upon until it is mended.
 * **warning**: some domain is probably served worse than it could be; look at it before a release.

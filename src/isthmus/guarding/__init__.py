@@ -5,7 +5,7 @@
 
 from isthmus.guarding.config import GuardConfig
 from isthmus.guarding.guard import FILE, Outcome, guard, stored_table
-from isthmus.guarding.inputs import isolated_run, opened_data
+from isthmus.guarding.inputs import isolated_run, opened_data, refuse
 
 __all__ = [
     "FILE",
@@ -14,5 +14,6 @@ __all__ = [
     "guard",
     "isolated_run",
     "opened_data",
+    "refuse",
     "stored_table",
 ]

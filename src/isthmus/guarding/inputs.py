@@ -46,8 +46,8 @@ def isolated_run(kept: Run, prepared: Prepared, *, reporter: Reporter = quiet) -
     return run(wanted, Store(kept.path.parent), reporter=reporter)
 
 
-def refuse(kept: Run) -> None:
-    """Raise ConfigError, saying why, unless this is a finished joint run of a network."""
+def refuse(kept: Run, domains: Iterable[str] = ()) -> None:
+    """Raise ConfigError, saying why, unless this is a finished joint run of a network, of these domains."""
     scope = kept.config["scope"]
     if not kept.finished:
         raise ConfigError(
@@ -68,6 +68,18 @@ def refuse(kept: Run) -> None:
         raise ConfigError(
             f"run {kept.name!r} is of {kept.config['model']!r}, a reference; guarded are networks"
         )
+    if lineage := kept.manifest.lineage:
+        raise ConfigError(
+            f"domains of run {kept.name!r} came or went after training, and no isolated run has them; "
+            f"guard the run that it was made of, {lineage[0].parent!r}"
+        )
+    if strange := [name for name in domains if name not in kept.schema.domains]:
+        known = kept.schema.domains
+        more = f" and {len(known) - 8} more" if len(known) > 8 else ""
+        raise ConfigError(
+            f"no domain {', '.join(map(repr, strange))} in {kept.data.name!r}; it has: "
+            f"{', '.join(known[:8])}{more}"
+        )
 
 
 def refuse_pair(kept: Run, isolated: Run, domains: Iterable[str]) -> None:
@@ -77,7 +89,7 @@ def refuse_pair(kept: Run, isolated: Run, domains: Iterable[str]) -> None:
         ConfigError: the second is no finished isolated run, one is a ranker's and the other a
             retriever's, or a domain is unknown. MismatchError: they are of different data.
     """
-    refuse(kept)
+    refuse(kept, domains)
     if isolated.config["scope"] != "isolated" or not isolated.finished:
         state = isolated.config["scope"] if isolated.finished else "unfinished"
         raise ConfigError(
@@ -91,10 +103,3 @@ def refuse_pair(kept: Run, isolated: Run, domains: Iterable[str]) -> None:
             f"{kinds[0]} with isolated {kinds[0]}s"
         )
     isolated.require(kept.schema, kept.data)
-    if strange := [name for name in domains if name not in kept.schema.domains]:
-        known = kept.schema.domains
-        more = f" and {len(known) - 8} more" if len(known) > 8 else ""
-        raise ConfigError(
-            f"no domain {', '.join(map(repr, strange))} in {kept.data.name!r}; it has: "
-            f"{', '.join(known[:8])}{more}"
-        )

@@ -20,7 +20,7 @@ from isthmus.lifecycle.learning import Parts
 from isthmus.lifecycle.rows import DomainRows
 from isthmus.models import Ranker
 from isthmus.schema import Schema
-from isthmus.store import Change, Run, Store
+from isthmus.store import Change, Run, Store, refuse_name
 from isthmus.training.state import TrainingState
 
 ADDED = "added"
@@ -64,13 +64,16 @@ class Origin:
             )
 
 
-def origin(run: Run, data: Path | str | None = None) -> Origin:
+def origin(run: Run, data: Path | str | None = None, out: str | None = None) -> Origin:
     """A run whose domains may be changed; ``data`` is by default ``prepared/`` and its data's name.
 
     Raises:
-        ConfigError: domains of such a run cannot be changed; the message says why.
+        ConfigError: domains of such a run cannot be changed, or no run can be named ``out``; the
+            message says why.
         DataError, MismatchError: it is not finished, or the data is not its own.
     """
+    if out is not None:
+        refuse_name(out)
     if not run.finished:
         raise DataError(f"run {run.name!r} is not finished; train it to the end first")
     if run.of_items:

@@ -48,7 +48,7 @@ def add(
         DataError: files or columns cannot be used; no row is of this domain, or all have one label.
     """
     config = config or LearnConfig()
-    source = origin(run, data)
+    source = origin(run, data, out)
     source.refuse_taken(name)
     domains = (*source.schema.domains, name)
     place = len(domains)
@@ -74,7 +74,7 @@ def retire(run: Run, name: str, *, data: Path | str | None = None, out: str | No
         DataError: there is no such domain.
         ConfigError: the run's domains cannot be changed.
     """
-    source = origin(run, data)
+    source = origin(run, data, out)
     place = source.id_of(name)
     state, domains = _retired(source, source.parts.state, source.schema.domains, (name,), "retired")
     change = _change(source, "retire", (name,), ())
@@ -109,7 +109,7 @@ def split(
         raise ConfigError(f"split: expected two different new names or more, found {list(into)}")
     if by is not None and not rows:
         raise ConfigError("split: --by names a column of rows; give --rows too")
-    source = origin(run, data)
+    source = origin(run, data, out)
     old = source.id_of(name)
     for new in into:
         source.refuse_taken(new)
@@ -156,7 +156,7 @@ def merge(
     config = config or LearnConfig()
     if len(set(names)) < 2 or len(set(names)) < len(names):
         raise ConfigError(f"merge: expected two different domains or more, found {list(names)}")
-    source = origin(run, data)
+    source = origin(run, data, out)
     places = [source.id_of(name) for name in names]
     source.refuse_taken(into)
     new = len(source.schema.domains) + 1

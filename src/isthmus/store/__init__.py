@@ -27,7 +27,7 @@ from isthmus.schema import Schema
 from isthmus.store.manifest import MANIFEST, MEND, Change, DataRef, RunManifest, differences
 from isthmus.store.run import Run
 
-__all__ = ["Change", "DataRef", "Run", "RunManifest", "Store"]
+__all__ = ["Change", "DataRef", "Run", "RunManifest", "Store", "refuse_name"]
 
 
 class Store:
@@ -78,11 +78,7 @@ class Store:
 
     def _begun(self, manifest: RunManifest) -> Run:
         name, schema, data = manifest.name, manifest.features, manifest.data
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-            raise ConfigError(
-                f"run name {name!r}: expected letters, digits, '.', '_' and '-', "
-                "starting with a letter or digit, at most 100."
-            )
+        refuse_name(name)
         path = self.root / name
         if not (path / MANIFEST).exists():
             _refuse_strangers(path)
@@ -105,6 +101,15 @@ class Store:
         if run.finished:
             verify(path, run.manifest.files, MEND)
         return run
+
+
+def refuse_name(name: str) -> None:
+    """Raise ConfigError unless a run can have this name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ConfigError(
+            f"run name {name!r}: expected letters, digits, '.', '_' and '-', "
+            "starting with a letter or digit, at most 100."
+        )
 
 
 def _refuse_strangers(path: Path) -> None:

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,6 +162,16 @@ class Run:
         name = _predictions(split)
         verify(self.path, {name: self._known(name)}, MEND)
         return Predictions.read(self.path / name)
+
+    def comparable(self, split: str) -> Predictions:
+        """The scores of a split, domains called as the data calls them, whatever came or went since.
+
+        Ids of domains never change, so that runs of one data set compare. Rows of domains that the
+        data has not, as those of the split "added", keep the run's own names.
+        """
+        found, names = self.predictions(split), self.manifest.data_schema.domains
+        of_data = int(found.domain.max(initial=0)) <= len(names)
+        return replace(found, domains=names) if self.manifest.lineage and of_data else found
 
     @property
     def of_items(self) -> bool:
