@@ -3,6 +3,8 @@
 Cells of one group depend on each other, so cells may be neither permuted nor left out one by one:
 both are done by whole groups (Mantel, Cancer Research 27, 1967; for ranks, Dietz, Systematic
 Zoology 32, 1983).
+
+Shape letters: G groups, K relabellings.
 """
 
 import math
@@ -21,6 +23,7 @@ LEAST = 4
 """Groups that a correlation needs: three have six ordered pairs, and six relabellings."""
 _EXACT = 7  # up to so many groups all relabellings are tried: 5,040
 _DRAWN, _FEWEST, _CELLS = 4999, 199, 2 * 10**7  # relabellings; cells of all of them together
+_AT_ONCE = 10**6  # cells of relabellings in memory
 _BLOCKS = 30  # of groups, at most, that the jackknife leaves out one by one
 _ALMOST = 1 - 1e-9  # correlations are held within it, for their logarithm's sake
 
@@ -77,13 +80,15 @@ def _mantel(a: Floats, b: Floats, value: float, seed: int) -> float:
     one, other = np.zeros_like(a), np.zeros_like(b)
     one[off], other[off] = _standard(rankdata(a[off])), _standard(rankdata(b[off]))
     if groups <= _EXACT:
-        orders = [np.array(order) for order in permutations(range(groups))]
+        order_KG = np.array(list(permutations(range(groups))))
     else:
         rng = np.random.default_rng(seed)
         drawn = min(_DRAWN, max(_FEWEST, _CELLS // groups**2))
-        orders = [np.arange(groups), *(rng.permutation(groups) for _ in range(drawn))]
-    found = np.array([(one * other[np.ix_(o, o)]).sum() for o in orders])
-    return float((np.abs(found) >= abs(value) - 1e-12).mean())
+        order_KG = rng.permuted(np.tile(np.arange(groups), (drawn + 1, 1)), axis=1)
+        order_KG[0] = np.arange(groups)  # as they are: a p-value is never 0
+    parts = np.array_split(order_KG, math.ceil(order_KG.size * groups / _AT_ONCE))
+    found = [np.tensordot(other[o[:, :, None], o[:, None, :]], one) for o in parts]
+    return float((np.abs(np.concatenate(found)) >= abs(value) - 1e-12).mean())
 
 
 def _jackknifed(a: Floats, b: Floats, value: float) -> Interval:

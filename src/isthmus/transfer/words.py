@@ -8,8 +8,11 @@ from isthmus.evaluation.transfer import TransferMap
 _SMALL = 0.01  # the effect that the needed runs are said for
 
 
-def protocol(found: TransferMap) -> str:
-    """Of which rows, by how many runs, what is held fixed, and how small an effect shows."""
+def protocol(found: TransferMap, *, groups_given: bool) -> str:
+    """Of which rows, by how many runs, what is held fixed, and how small an effect shows.
+
+    ``groups_given``: by the user, and not formed by the likeness of gradients.
+    """
     parts = []
     domains = sum(map(len, found.groups.values()))
     if domains > len(found.groups):
@@ -17,6 +20,11 @@ def protocol(found: TransferMap) -> str:
             f"{domains} domains in {len(found.groups)} groups; what domains of one group give to "
             "each other is not measured."
         )
+        if not groups_given:
+            parts.append(
+                "Groups were formed by the likeness of these same gradients: their map between "
+                "groups, and its agreement with other ways, is no independent finding."
+            )
     if "left_out" in found.ways:
         parts.append(_left_out(found))
     if "gradients" in found.ways:
