@@ -1,12 +1,16 @@
-"""Latency of the scorer without HTTP, on one core: ``python -m benchmarks.serve.scorer``.
+"""Time of the scorer without HTTP, on one core: ``python -m benchmarks.serve.scorer --out FILE.csv``.
 
 Random weights of the default sizes; each request is of another known user with 50 events, of one
-domain of 30, ranks 200 candidates and returns 10. Percentiles are of wall-clock time, the stages'
-means too; CPU is the process's own.
+domain of 30, ranks 200 candidates and returns 10. Milliseconds of the thread's own CPU time, which a
+busy machine lengthens least: the least, the median and the 99th percentile over requests.
 """
 
 import argparse
+import csv
 import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,46 +18,64 @@ import torch
 from benchmarks.serve.made import DOMAINS, USERS, pipeline
 from isthmus.service import Event, Pipeline, Request
 
-STAGES = ("user", "retrieve", "rank", "reply")
+WARM = 20
+"""Requests that are not counted."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One size of the catalogue."""
+
+    items: int
+    least: float
+    p50: float
+    p99: float
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--requests", type=int, default=600)
+    parser.add_argument("--requests", type=int, default=300)
     parser.add_argument("--retriever", default="syncrec")
     parser.add_argument("--ranker", default="aread")
+    parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    print("| items | p50 ms | p99 ms | CPU ms | " + " | ".join(STAGES) + " |")
-    print("|---" * (4 + len(STAGES)) + "|")
+    names = [field.name for field in fields(Line)]
+    print(f"| {' | '.join(names)} |\n{'|---:' * len(names)}|")
+    lines = []
     for items in asked.items:
         made = pipeline(items, retriever=asked.retriever, ranker=asked.ranker)
         made.warm_up()
-        print(measured(made, items, asked.requests), flush=True)
+        lines.append(asdict(measured(made, items, asked.requests)))
+        print(f"| {' | '.join(f'{value:,}' for value in lines[-1].values())} |", flush=True)
+    if asked.out is not None:
+        with asked.out.open("w", newline="") as file:
+            table = csv.DictWriter(file, names, lineterminator="\n")
+            table.writeheader()
+            table.writerows(lines)
 
 
-def measured(made: Pipeline, items: int, requests: int) -> str:
-    """One line of the table."""
+def measured(made: Pipeline, items: int, number: int) -> Line:
+    """A line of the table."""
+    cpu = []
+    for request in requests(items, WARM + number):
+        start = time.thread_time_ns()
+        made.recommend(request)
+        cpu.append((time.thread_time_ns() - start) / 1e6)
+    return Line(items, *np.percentile(cpu[WARM:], [0, 50, 99]).round(2).tolist())
+
+
+def requests(items: int, number: int) -> Iterator[Request]:
+    """Requests of users, domains and times at random."""
     draw = np.random.default_rng(1)
-    wall, stages = [], []
-    cpu = time.process_time()
-    for _ in range(requests):
-        start = time.perf_counter()
-        reply = made.recommend(
-            Request(
-                user=f"user {draw.integers(USERS)}",
-                domains=(f"domain {draw.integers(DOMAINS)}",),
-                context={"hour": int(draw.integers(24))},
-                history=(Event(item=f"item {draw.integers(items)}"),),
-            )
+    for _ in range(number):
+        yield Request(
+            user=f"user {draw.integers(USERS)}",
+            domains=(f"domain {draw.integers(DOMAINS)}",),
+            context={"hour": int(draw.integers(24))},
+            history=(Event(item=f"item {draw.integers(items)}"),),
         )
-        wall.append(1000 * (time.perf_counter() - start))
-        stages.append([reply.milliseconds[name] for name in STAGES])
-    cpu = 1000 * (time.process_time() - cpu) / requests
-    middle, late = np.percentile(wall, [50, 99])
-    means = " | ".join(f"{value:.2f}" for value in np.mean(stages, 0))
-    return f"| {items:,} | {middle:.2f} | {late:.2f} | {cpu:.2f} | {means} |"
 
 
 if __name__ == "__main__":
