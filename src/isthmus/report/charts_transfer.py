@@ -17,6 +17,8 @@ from isthmus.report.transfer_table import agreement
 Floats = npt.NDArray[np.float64]
 _DENSE: Final = 4000
 _SPOTS: Final = 2500  # points of a scatter, at most
+_STEPS: Final = ((8, 40), (12, 30), (36, 17), (MANY, 11))
+"""The side of a cell, by how many groups there are at most."""
 _TITLES: Final[dict[Way, str]] = {
     "left_out": "What each gives to each, by leaving it out",
     "gradients": "Whose gradients agree",
@@ -90,9 +92,7 @@ def _cells(
     value, error, sure = figures[0][place], figures[1][place], figures[2][place]
     names = [found.names[i] for i in order]
     count, prefix = len(names), f"transfer_{way}"
-    size = (
-        22 if count <= 12 else 17 if count <= 36 else 11 if count <= MANY else max(2, 640 // count)
-    )
+    size = next((step for most, step in _STEPS if count <= most), max(2, 640 // count))
     axis = alt.Axis(
         ticks=False, domain=False, labels=count <= MANY, labelFontSize=9 if size < 14 else 11,
         labelOverlap=False, labelLimit=160,
