@@ -46,7 +46,7 @@ def application(state: State) -> FastAPI:
     )
     for made in (routes(state), admin(state), health(state), console()):
         app.include_router(made)
-    description = _openapi(app)
+    description = _openapi(app, locked=state.settings.key is not None)
 
     @app.get(OPENAPI, include_in_schema=False)
     async def openapi() -> Response:
@@ -57,13 +57,14 @@ def application(state: State) -> FastAPI:
     return app
 
 
-def _openapi(app: FastAPI) -> dict[str, Any]:
+def _openapi(app: FastAPI, *, locked: bool) -> dict[str, Any]:
     """The description, with the bodies that routes read by themselves."""
     described = app.openapi()
     bodies = [(body, "validation") for body in _BODIES]
     _, found = models_json_schema(bodies, ref_template=_REFS)  # type: ignore[arg-type]
     described["components"]["schemas"] |= found["$defs"]
-    schemes = {"bearer": {"type": "http", "scheme": "bearer"}}
-    described["components"]["securitySchemes"] = schemes
-    described["security"] = [{"bearer": []}]
+    if locked:
+        schemes = {"bearer": {"type": "http", "scheme": "bearer"}}
+        described["components"]["securitySchemes"] = schemes
+        described["security"] = [{"bearer": []}]
     return described
