@@ -49,12 +49,13 @@ class Folded:
         self._model = model.eval()
         self._table, self._domain_DK = model.embed.features.table.weight, model.embed.domain.weight
         (weight_EIO, bias_E1O), *above = model.bottom.folded()
-        self._first = [(w.T.contiguous(), b[0]) for w, b in zip(weight_EIO, bias_E1O, strict=True)]
+        first = [(w.T, b[0]) for w, b in zip(weight_EIO, bias_E1O, strict=True)]
         self._above = [
             [(w.T.contiguous(), b[0]) for w, b in zip(weights, biases, strict=True)]
             for weights, biases in above
         ]
-        blocks, biases = [model.bottom_gate.weight], [model.bottom_gate.bias]
+        blocks: list[Tensor] = [model.bottom_gate.weight]
+        biases: list[Tensor] = [model.bottom_gate.bias]
         if model.cross is not None and model.cross_head is not None:
             blocks += [model.cross.weight, model.cross_head.weight]
             self._steps_L, self._plus_W = _cross_constants(model.cross, model.cross_head.weight)
@@ -62,8 +63,7 @@ class Folded:
             blocks.append(model.wide.weight)
         biases += [torch.zeros(len(block)) for block in blocks[1:]]
         self._widths = [len(block) for block in blocks]
-        self._beside = (torch.cat(blocks), torch.cat(biases))
-        self._take_apart()
+        self._take_apart([*first, (torch.cat(blocks), torch.cat(biases))])
         self._domains: dict[int, _Domain] = {}
 
     @staticmethod
@@ -88,8 +88,8 @@ class Folded:
             probability_N[rows] = self._probabilities(h_NSO[rows], around, domain)
         return probability_N.numpy()
 
-    def _take_apart(self) -> None:
-        """The weights of the first layer and of what is beside it, by who brings their inputs."""
+    def _take_apart(self, layers: Layers) -> None:
+        """Layers that read a row, the experts' and the one beside them, by who brings their inputs."""
         schema, dim = self._model.schema, self._model.embed.features.dim
         items = [n for n, feature in enumerate(schema.features) if feature.role == "item"]
         starts = self._model.embed.features.starts
@@ -99,7 +99,6 @@ class Folded:
         is_own_FK[[*items, domain]] = True
         is_own_I = is_own_FK.flatten()
         self._shared_F = (~is_own_FK[:domain, 0]).nonzero()[:, 0]
-        layers = [*self._first, self._beside]
         self._own_weights = [weight_OI[:, is_own_I].contiguous() for weight_OI, _ in layers]
         self._shared_weight_XI = torch.cat([weight_OI[:, ~is_own_I] for weight_OI, _ in layers])
         self._bias_X = torch.cat([bias for _, bias in layers])
@@ -126,7 +125,7 @@ class Folded:
 
     def _around(self, rest: list[Tensor]) -> Tensor:
         """What goes past the hierarchy, whatever the domain: [N, W], or [N, 1] for all alike."""
-        sum_N1 = self._model.bias
+        sum_N1: Tensor = self._model.bias
         if self._model.cross is not None:
             dots_NL, head_NW, *rest = rest
             times_N = torch.ones(len(dots_NL))
