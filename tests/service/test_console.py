@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium on this machine: install the system's chromium package"
 )
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-PATIENCE = 20_000
+PATIENCE = 60_000
 REFUSED = "Failed to load resource"
 """What Chromium itself says of a reply that is not 2xx."""
 
@@ -223,7 +223,10 @@ def test_an_event_of_a_new_user_changes_what_they_are_recommended(small, paths, 
     seen.wait("#try-said", "for somebody new in")
     assert seen.cells("#items", 1) == after
     changed = len(set(after) - set(before))
-    assert f"{changed or 'None'} of them w" in seen.page.inner_text("#try-said")
+    assert (
+        f"{changed or 'None'} of them {'are' if changed > 1 else 'is'} new"
+        in seen.page.inner_text("#try-said")
+    )
     assert seen.page.locator("#flags li").count() == 0
     assert re.search(rf"^{item}\s*20\d\d-.*kept here", seen.page.inner_text("#events li"))
 
@@ -487,6 +490,17 @@ def test_a_key_is_asked_for_kept_in_the_tab_and_never_in_an_address(locked, visi
     seen.page.reload()
     seen.page.wait_for_selector("html[data-begun=yes]", state="attached")
     assert [m for m in seen.messages if REFUSED not in m] == []
+
+
+def test_a_server_that_is_not_ready_yet_is_waited_for(small, visit):
+    client, state = small
+    state.ready = False
+    seen = visit(client, begun=False)
+    seen.wait("#problem", "The server is getting ready.")
+    state.ready = True
+    seen.page.wait_for_selector("html[data-begun=yes]", state="attached")
+    assert len(seen.cells("#items", 1)) == 10
+    assert seen.messages == []
 
 
 def test_refusals_are_said_in_words(small, visit):

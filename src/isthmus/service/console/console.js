@@ -28,7 +28,7 @@ function header() {
 async function begin() {
   await guarded(async () => {
     await changed();
-    await live.refresh();
+    if (!(await live.refresh()).ready) throw new Error("The server is getting ready.");
     await trial.offer();
     document.documentElement.dataset.begun = "yes";
   });

@@ -70,7 +70,7 @@ const events = (user) => (user ? get(`/v1/users/${encodeURIComponent(user)}`) : 
 function summary(reply, { user }, changed) {
   const time = Object.values(reply.milliseconds).reduce((sum, part) => sum + part, 0);
   const whom = user ? `for ${user}` : "for nobody in particular";
-  const others = changed === "" ? "" : ` ${changed || "None"} of them ${changed === 1 ? "was" : "were"} not there before.`;
+  const others = changed === "" ? "" : ` ${changed || "None"} of them ${changed > 1 ? "are" : "is"} new.`;
   return `${plural(reply.items.length, "item")} ${whom} in ${milliseconds(time)} with reasons, by version ${reply.version}.${others}`;
 }
 
