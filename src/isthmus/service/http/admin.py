@@ -61,7 +61,9 @@ def admin(state: State) -> APIRouter:
         """Latencies and errors, since the start and of the last minutes."""
         return answer(_stats(state))
 
-    @router.get("/report", response_class=HTMLResponse, responses=described(None, str, 404)["responses"])
+    @router.get(
+        "/report", response_class=HTMLResponse, responses=described(None, str, 404)["responses"]
+    )
     async def report() -> Response:
         """The page of the sharing report beside the run, where there is one."""
         page = state.current.beside.page

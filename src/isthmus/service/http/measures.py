@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client import Counter as Count
@@ -29,7 +30,7 @@ class Measures:
         self._named: Counter[str] = Counter()
         self._given: Counter[str] = Counter()
         self._kept: Counter[str] = Counter()
-        made = {"registry": self.registry}
+        made: dict[str, Any] = {"registry": self.registry}
         self._answered = Count(
             "isthmus_requests", "Requests answered.", ("route", "status"), **made
         )

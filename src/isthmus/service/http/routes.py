@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, get_args
 
 import orjson
 from fastapi import APIRouter, Path, Query, Request
@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from isthmus.service.events import Verdict
+from isthmus.service.events.event import Status
 from isthmus.service.http.bodies import EventsBody, RankBody, RecommendBody
 from isthmus.service.http.errors import refusal
 from isthmus.service.http.replies import (
@@ -113,7 +114,7 @@ def _kept(verdicts: tuple[Verdict, ...]) -> Response:
     return refusal(code, first.reason, details=[{"code": first.code, "message": first.reason}])
 
 
-_STATUSES = ("accepted", "duplicate", "conflict", "rejected")
+_STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 
 
 def _user(state: State, user: str, limit: int) -> User:
