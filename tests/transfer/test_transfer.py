@@ -31,7 +31,7 @@ TRAIN = {"batch_size": 256, "max_epochs": 2, "patience": 9}
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    made = get("synthetic")(folder / "raw", rows=4000, domains=5, clusters=2, harmful_pairs=1)
+    made = get("synthetic")(folder / "raw", rows=3000, domains=5, clusters=2, harmful_pairs=1)
     return prepare(made, folder / "prepared").path
 
 
@@ -42,7 +42,8 @@ def config(data, model="deepfm", settings=SMALL, **changes):
 
 def test_all_three_ways_of_a_model_with_masks(data, tmp_path):
     store = Store(tmp_path)
-    found = transfer_map(config(data, "aread", AREAD), store, budget=7, groups=3)
+    run = config(data, "aread", AREAD, train={**TRAIN, "max_epochs": 1})
+    found = transfer_map(run, store, budget=7, groups=3)
     assert list(found.ways) == ["left_out", "gradients", "masks"]
     assert sorted(name for names in found.groups.values() for name in names) == sorted(
         f"d{d:02d}" for d in range(5)
@@ -57,7 +58,7 @@ def test_all_three_ways_of_a_model_with_masks(data, tmp_path):
     }  # fmt: skip
     runs = sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
     assert len(runs) == 7
-    again = transfer_map(config(data, "aread", AREAD), store, budget=7, groups=3)
+    again = transfer_map(run, store, budget=7, groups=3)
     assert again == found, "the same from stored runs and a second look at the gradients"
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == runs
 
