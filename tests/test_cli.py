@@ -14,6 +14,7 @@ from isthmus.cli import app, main
 
 
 def isthmus(*arguments, cwd=None):
+    """What a command does in a process of its own, as a user starts it."""
     return subprocess.run(
         [sys.executable, "-m", "isthmus.cli", *map(str, arguments)],
         cwd=cwd,
@@ -23,23 +24,28 @@ def isthmus(*arguments, cwd=None):
     )
 
 
-def refused(*arguments, cwd="."):
-    """What a clumsy user gets: exit code 2, one line on standard error, no traceback.
-
-    In this process, where an exception that would be a traceback fails the test.
-    """
-    errors = io.StringIO()
+def called(*arguments, cwd="."):
+    """The same in this process, where torch is loaded already; a traceback fails the test."""
+    out, errors = io.StringIO(), io.StringIO()
     with (
         chdir(cwd),
-        redirect_stdout(io.StringIO()),
+        redirect_stdout(out),
         redirect_stderr(errors),
         patch.object(sys, "argv", ["isthmus", *map(str, arguments)]),
         pytest.raises(SystemExit) as end,
     ):
         main()
-    assert end.value.code == 2, errors.getvalue()
-    lines = [line for line in errors.getvalue().splitlines() if line.strip()]
-    assert len(lines) == 1, errors.getvalue()
+    return subprocess.CompletedProcess(
+        arguments, end.value.code or 0, out.getvalue(), errors.getvalue()
+    )
+
+
+def refused(*arguments, cwd="."):
+    """What a clumsy user gets: exit code 2, one line on standard error, no traceback."""
+    done = called(*arguments, cwd=cwd)
+    assert done.returncode == 2, done
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, done.stderr
     return lines[0]
 
 
@@ -120,7 +126,7 @@ def test_the_whole_way_on_own_rows(tmp_path):
         encoding="utf-8",
     )
     for name, seed in (("a", 0), ("b", 1)):
-        done = isthmus(
+        done = called(
             "train", "run.toml", "--set", f"seed={seed}", "--set", f"name={name}", cwd=tmp_path
         )
         assert done.returncode == 0, done.stderr
@@ -129,11 +135,11 @@ def test_the_whole_way_on_own_rows(tmp_path):
     other = refused("train", "run.toml", "--set", "name=a", "--set", "train.lr=1e-2", cwd=tmp_path)
     assert "train.lr" in other
     for command in (("evaluate", "runs/a"), ("compare", "runs/a", "runs/b"), ("report", "runs/a")):
-        done = isthmus(*command, cwd=tmp_path)
+        done = called(*command, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert "books" in done.stdout or command[0] == "report"
     assert (tmp_path / "runs/a/report.html").stat().st_size > 100_000
-    done = isthmus("share", "run.toml", "--set", "share.workers=1", cwd=tmp_path)
+    done = called("share", "run.toml", "--set", "share.workers=1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for domain in ("books", "games", "tools"):
         assert domain in done.stdout
