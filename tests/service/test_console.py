@@ -14,7 +14,7 @@ from isthmus.service.http.settings import Key, Settings
 from isthmus.service.http.state import Served
 from isthmus.service.http.verdicts import Beside
 from tests.report.test_html import NASTY
-from tests.service.http.running import KEY, serving
+from tests.service.http.running import BEARER, KEY, serving
 from tests.service.many import many
 
 playwright = pytest.importorskip(
@@ -490,6 +490,12 @@ def test_a_key_is_asked_for_kept_in_the_tab_and_never_in_an_address(locked, visi
     seen.page.reload()
     seen.page.wait_for_selector("html[data-begun=yes]", state="attached")
     assert [m for m in seen.messages if REFUSED not in m] == []
+
+
+def test_who_was_deleted_is_not_offered(locked):
+    first, second = locked.get("/v1/users?limit=2", headers=BEARER).json()["users"]
+    locked.delete(f"/v1/users/{first}", headers=BEARER).raise_for_status()
+    assert locked.get("/v1/users?limit=1", headers=BEARER).json() == {"users": [second]}
 
 
 def test_a_server_that_is_not_ready_yet_is_waited_for(small, visit):
