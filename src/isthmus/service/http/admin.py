@@ -3,6 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
@@ -61,9 +62,7 @@ def admin(state: State) -> APIRouter:
         """Latencies and errors, since the start and of the last minutes."""
         return answer(_stats(state))
 
-    @router.get(
-        "/report", response_class=HTMLResponse, responses=described(None, str, 404)["responses"]
-    )
+    @router.get("/report", **_page())
     async def report() -> Response:
         """The page of the sharing report beside the run, where there is one."""
         page = state.current.beside.page
@@ -98,6 +97,13 @@ def admin(state: State) -> APIRouter:
         return answer(await asyncio.to_thread(_runs, state))
 
     return router
+
+
+def _page() -> dict[str, Any]:
+    """What OpenAPI says of a route that answers with a page."""
+    told = described(None, str, 404)
+    told["responses"][200] = {"content": {"text/html": {"schema": {"type": "string"}}}}
+    return told
 
 
 def _stats(state: State) -> Stats:
