@@ -115,7 +115,11 @@ def print_left(
 ) -> None:
     """Why nothing is guarded: no domain is hurt, or nothing better was found."""
     if comparison is not None:
-        say(console, f"joint (A) against isolated (B): {words.tally(comparison.counts)}", style="bold")
+        say(
+            console,
+            f"joint (A) against isolated (B): {words.tally(comparison.counts)}",
+            style="bold",
+        )
         say(console, comparison.protocol, style="dim")
     for line in left_lines(decisions):
         say(console, line)
