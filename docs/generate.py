@@ -21,9 +21,12 @@ from isthmus.report.board import Board
 from isthmus.report.board_page import save_board_pictures
 from isthmus.report.board_table import to_markdown, tuning_to_markdown
 from isthmus.report.charts_board import board_pictures
+from isthmus.report.charts_training import curves
 from isthmus.report.markdown import sharing_table
+from isthmus.report.markdown import to_markdown as report_markdown
 from isthmus.report.palette import LIGHT
-from isthmus.report.pictures import save
+from isthmus.report.pictures import pictures as report_pictures
+from isthmus.report.pictures import save, save_pictures
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # for the studies' own tables and charts
@@ -108,9 +111,19 @@ def studies() -> str:
     return _filled("studies.template")
 
 
+def next_item() -> str:
+    """Leaderboards and studies of retrievers."""
+    return _filled("next-item.template")
+
+
+def reports() -> str:
+    """Sharing reports of real sets, as ``isthmus share`` wrote them."""
+    return _filled("reports.template")
+
+
 def _filled(template: str) -> str:
     text = (HERE / template).read_text(encoding="utf-8")
-    return NOTE + re.sub(r"\{\{(\w+) ([\w.]+)\}\}", lambda m: FILL[m[1]](m[2]), text)
+    return NOTE + re.sub(r"\{\{(\w+) ([\w./]+)\}\}", lambda m: FILL[m[1]](m[2]), text)
 
 
 def board(name: str) -> Board:
@@ -130,10 +143,52 @@ def _leaderboard(name: str) -> str:
     return to_markdown(board(name))
 
 
+def _report(name: str) -> ReportData:
+    return ReportData.model_validate_json((RESULTS / f"{name}.report.json").read_text("utf-8"))
+
+
 def _sharing(name: str) -> str:
-    data = ReportData.model_validate_json((RESULTS / f"{name}.report.json").read_text("utf-8"))
-    assert data.sharing is not None
-    return sharing_table(data.sharing)
+    table = _report(name).sharing
+    assert table is not None
+    return sharing_table(table)
+
+
+def _share(name: str) -> ReportData:
+    """What ``isthmus share benchmarks/share/NAME.toml`` wrote as JSON."""
+    return ReportData.model_validate_json((RESULTS / f"{name}.share.json").read_text("utf-8"))
+
+
+def _share_folder(name: str) -> str:
+    """Of the report's pictures, under docs/pictures."""
+    return f"reports/{name}"
+
+
+def _share_page(name: str) -> str:
+    """The report's pictures, then its Markdown with headings two levels down."""
+    data = _share(name)
+    drawn = "\n\n".join(
+        f"![{picture.title}](pictures/{_share_folder(name)}/{picture.key}.png)\n\n"
+        f"*{picture.title}.* {picture.caption}"
+        for picture in report_pictures(data)
+        if picture.chart is not None
+    )
+    written = re.sub(r"^#", "###", report_markdown(data), flags=re.MULTILINE)
+    return f"{drawn}\n\n{written}"
+
+
+def _picture(place: str) -> str:
+    """Link to a picture that benchmarks/sharing.py drew."""
+    return f"![{place.rpartition('/')[2].replace('_', ' ')}](pictures/{place}.png)"
+
+
+def _told(name: str) -> str:
+    """Links to the pictures of what the report's first model told of domains as it trained."""
+    drawn = curves(_report(name).curves, LIGHT)
+    return "\n\n".join(
+        f"![{picture.title}](pictures/{name}/{picture.key}.png)\n\n*{picture.title}.* {picture.caption}"
+        for picture in drawn
+        if picture.key.startswith("training-0") and "-told-" in picture.key
+    )
 
 
 def _tuning(name: str) -> str:
@@ -152,6 +207,11 @@ def _pictures(name: str) -> str:
 def draw(name: str) -> None:
     """Write a leaderboard's pictures as PNG; the docs show no other kind."""
     _only_png(save_board_pictures(board(name), HERE / "pictures" / name))
+
+
+def draw_report(name: str) -> None:
+    """Write the pictures of a sharing report."""
+    _only_png(save_pictures(_share(name), HERE / "pictures" / _share_folder(name)))
 
 
 def draw_cost(name: str) -> None:
@@ -185,6 +245,9 @@ def _cost_pictures(name: str) -> str:
 
 FILL = {
     "leaderboard": _leaderboard,
+    "picture": _picture,
+    "told": _told,
+    "report": _share_page,
     "sharing": _sharing,
     "tuning": _tuning,
     "pictures": _pictures,
@@ -202,14 +265,23 @@ PAGES = {
     "results.md": results,
     "cost.md": cost,
     "studies.md": studies,
+    "next-item.md": next_item,
+    "reports.md": reports,
 }
+
+
+def _marked(what: str) -> list[str]:
+    """The names that the templates ask ``what`` of."""
+    texts = (file.read_text("utf-8") for file in sorted(HERE.glob("*.template")))
+    return [name for text in texts for name in re.findall(rf"\{{\{{{what} ([\w.]+)\}}\}}", text)]
+
 
 if __name__ == "__main__":
     if "--pictures" in sys.argv[1:]:
-        for shown in re.findall(
-            r"\{\{pictures ([\w.]+)\}\}", (HERE / "results.template").read_text("utf-8")
-        ):
+        for shown in _marked("pictures"):
             draw(shown)
+        for shown in _marked("report"):
+            draw_report(shown)
         draw_cost("cost")
         draw_studies()
     for page, make in PAGES.items():

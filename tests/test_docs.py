@@ -22,9 +22,7 @@ def generator():
     return module
 
 
-@pytest.mark.parametrize(
-    "page", ["cli.md", "models.md", "diagnosis.md", "results.md", "cost.md", "studies.md"]
-)
+@pytest.mark.parametrize("page", list(generator().PAGES))
 def test_generated_pages_are_up_to_date(page):
     made = generator().PAGES[page]()
     assert (DOCS / page).read_text(encoding="utf-8") == made, "run: python docs/generate.py"
