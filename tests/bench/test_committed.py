@@ -7,11 +7,13 @@ import pytest
 from benchmarks.studies.page import NAMES
 
 from isthmus.bench import read
+from isthmus.config import read as read_run
 from isthmus.errors import ConfigError
 from isthmus.report.study import DEFAULT
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-FILES = sorted(BENCHMARKS.rglob("*.toml"))
+RUNS = sorted((BENCHMARKS / "share").glob("*.toml"))
+FILES = sorted(set(BENCHMARKS.rglob("*.toml")) - set(RUNS))
 STUDIES = sorted((BENCHMARKS / "studies").glob("*.toml"))
 REAL = [file for file in STUDIES if file.stem not in ("planted", "syncrec")]
 """Those of AREAD on the bundled real data."""
@@ -24,6 +26,13 @@ def test_every_benchmark_names_known_models_and_settings(file):
     written = tomllib.loads(file.read_text(encoding="utf-8"))["entries"]
     assert [run["model"] for run in runs] == [entry["model"] for entry in written]
     assert len({repr(run) for run in runs}) == len(runs), "two entries are the same run"
+
+
+@pytest.mark.parametrize("file", RUNS, ids=lambda file: file.stem)
+def test_every_run_to_share_names_known_models_and_settings(file):
+    run = read_run(file)
+    assert Path(run.data).name == file.stem
+    assert len(run.share.seeds) == 3
 
 
 def test_a_setting_that_no_model_has_is_refused(tmp_path):
