@@ -6,7 +6,7 @@ Without HTTP, for whatever speaks it (and for the command ``isthmus recommend``)
     pipeline = Pipeline.load([retriever_run, ranker_run])        # or one of them
     pipeline.warm_up()                       # then it is ready
     reply = pipeline.recommend(Request(user="906", domains=("YOGURT",), k=10), history=source)
-    reply = pipeline.rank(RankRequest(user="906", candidates=(Candidate(item="918676"),)))
+    reply = pipeline.rank(RankRequest(user="906", candidates=(Candidate(item="895070"),)))
 
 * ``Request`` and ``RankRequest`` are what is asked (pydantic: unknown fields are refused), ``Reply``
   is what is answered (dataclasses). Ids are the raw ones of the data, as text.
