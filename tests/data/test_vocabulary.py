@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from isthmus.data.config import FeatureConfig
@@ -52,6 +52,7 @@ def test_ids_fall_with_the_count_then_rise_with_the_value(
 @settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+@example([0, 0.9088414319755351], 2)  # an edge whose written decimal is not its double
 @given(
     st.lists(st.one_of(st.none(), st.integers(-5, 5), st.floats(-10, 10)), min_size=1, max_size=60),
     st.integers(1, 6),

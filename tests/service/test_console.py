@@ -341,6 +341,10 @@ def test_pictures_show_latencies_and_errors_and_say_them_in_words(small, visit):
     assert client.post("/v1/recommend", json={"k": 0}).status_code == 422
     seen = visit(client)
     seen.page.wait_for_selector("#errors .failures rect")
+    seen.page.get_by_role(
+        "button", name="Pause"
+    ).click()  # so that picture and words are of one time
+    seen.page.wait_for_load_state("networkidle")
     for place, words in (
         ("latency", r"Worst second: p50 [\d.,]+ ms, p99 [\d.,]+ ms\."),
         ("errors", r"[\d,]+ requests, [\d,]+ errors?\."),
