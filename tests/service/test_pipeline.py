@@ -193,18 +193,6 @@ def test_an_unknown_domain_is_all_items_by_the_unknown_path(pipeline):
     assert beside.flags.fallback == ""
 
 
-def test_an_event_of_a_wrong_domain_is_passed_over_and_told(pipeline):
-    item = pipeline.recommend(Request(domains=("s2",), k=1)).items[0].item
-    right, wrong = (
-        pipeline.recommend(Request(domains=("s2",), history=(Event(item, domain),)))
-        for domain in ("s2", "s1")
-    )
-    assert right.flags.unknown_items == ()
-    assert right.flags.fallback == ""
-    assert wrong.flags.unknown_items == (item,)
-    assert wrong.flags.fallback == "popularity"
-
-
 def test_everything_unknown_at_once(pipeline):
     reply = pipeline.recommend(
         Request(

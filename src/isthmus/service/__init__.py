@@ -22,9 +22,8 @@ What is not known is answered by a rule and told in ``reply.flags``, never refus
 =====================  ==========================================================================
 unknown user           the events that came along are used; without any, what is popular there
 unknown domain         all items (or those of the allow list), ranked by the unknown domain's path
-unknown item           in a history, allow or block list: passed over (in a history also where it is
-                       named with a domain that it is not of); as a candidate: ranked last by a
-                       retriever, by the unknown item's path by a ranker (``known`` is false)
+unknown item           in a history, allow or block list: passed over; as a candidate: ranked last
+                       by a retriever, by the unknown item's path by a ranker (``known`` is false)
 more than there is     fewer items, and ``reply.fewer`` says why
 =====================  ==========================================================================
 """

@@ -113,10 +113,9 @@ def as_ids(events: Iterable[Event], catalogue: Catalogue) -> tuple[Ints, Ints]:
 
 
 def strangers(events: Iterable[Event], catalogue: Catalogue) -> list[str]:
-    """Items of events that neither stage knows, or that are named with a domain they are not of."""
+    """Items of events that neither stage knows."""
     return [
         event.item
         for event in events
-        if catalogue.entry(event.item, event.domain) < 0
-        and (catalogue.entry(event.item) >= 0 or event.item not in catalogue.ranker_item)
+        if catalogue.entry(event.item) < 0 and event.item not in catalogue.ranker_item
     ]
