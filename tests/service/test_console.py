@@ -352,7 +352,8 @@ def test_pictures_show_latencies_and_errors_and_say_them_in_words(small, visit):
         told = seen.page.inner_text(f"#{place} .summary")
         assert re.fullmatch(words, told)
         picture = seen.page.locator(f"#{place} svg[role=img]")
-        assert picture.locator("title").text_content().endswith(told)
+        # the words of the picture may be of the next second
+        assert re.search(words, picture.locator("title").text_content())
     for line in ("p50", "p99"):
         heights = seen.page.eval_on_selector_all(
             f"#latency g.{line} circle", "all => all.map(c => Number(c.getAttribute('cy')))"
