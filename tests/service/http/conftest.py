@@ -21,8 +21,16 @@ def plain(served, tmp_path_factory):
     """A server as it starts by default, and its state; for tests that change nothing of it."""
     with serving(served, tmp_path_factory.mktemp("plain")) as (client, state):
         yield client, state
+        assert state.store.counts().events == 0, "a test sent events to the server that all share"
 
 
 @pytest.fixture(scope="session")
 def client(plain):
     return plain[0]
+
+
+@pytest.fixture(scope="module")
+def worn(served, tmp_path_factory):
+    """A client of a server of the module's own, that its tests may send anything to."""
+    with serving(served, tmp_path_factory.mktemp("worn")) as (client, _):
+        yield client

@@ -153,15 +153,15 @@ EVENT_FIELDS = ["id", "user", "item", "domain", "time", "kind", "value", "contex
 
 
 @pytest.mark.parametrize("field", EVENT_FIELDS)
-def test_any_value_in_any_field_of_an_event(client, field):
+def test_any_value_in_any_field_of_an_event(worn, field):
     good = {"id": f"fuzz-{field}", "user": "f", "item": "5", "domain": "s1", "time": 1}
     events = [{**good, "id": f"{field}-{n}", field: value} for n, value in enumerate(VALUES)]
-    reply = client.post(EVENTS, json={"events": events})
+    reply = worn.post(EVENTS, json={"events": events})
     assert reply.status_code == 200, reply.text
     found = reply.json()
     counts = [found[name] for name in ("accepted", "duplicate", "conflict", "rejected")]
     assert sum(counts) == len(found["verdicts"]) == len(VALUES)
-    client.delete("/v1/users/f")
+    worn.delete("/v1/users/f")
 
 
 def test_ten_thousand_candidates(client):
@@ -235,12 +235,12 @@ def test_unknown_routes_and_bad_paths(client, method, path, status, code):
 
 
 @pytest.mark.parametrize("user", ["a/b", "имя", "a b", "..", "%", "a?b#c", "😀", "\ufffd"])
-def test_users_of_any_name(client, user):
+def test_users_of_any_name(worn, user):
     made = {"id": f"name-{user}", "user": user, "item": "5", "domain": "s1", "time": 1}
-    assert client.post(EVENTS, json={"events": [made]}).status_code == 200
+    assert worn.post(EVENTS, json={"events": [made]}).status_code == 200
     path = "/v1/users/" + "".join(f"%{byte:02x}" for byte in user.encode())
-    assert client.get(path).json()["user"] == user
-    assert client.delete(path).json() == {"user": user, "events": 1}
+    assert worn.get(path).json()["user"] == user
+    assert worn.delete(path).json() == {"user": user, "events": 1}
 
 
 def test_errors_tell_nothing_of_the_server(client, plain, monkeypatch, caplog):

@@ -18,8 +18,8 @@ CHECKS = [
 
 
 @pytest.mark.slow
-def test_the_server_is_as_it_describes_itself(client):
-    schema = schemathesis.openapi.from_url(f"{client.base_url}/v1/openapi.json")
+def test_the_server_is_as_it_describes_itself(worn):
+    schema = schemathesis.openapi.from_url(f"{worn.base_url}/v1/openapi.json")
     tried = set()
     for found in schema.get_all_operations():
         operation = found.ok()
