@@ -28,7 +28,7 @@ def told(*words):
     return done.output
 
 
-def test_one_user_as_a_table(runs, monkeypatch):
+def test_one_user_as_a_table(runs, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     said = told(*runs, "--user", "7", "--domain", "s1", "--domain", "mars", "-k", "30", "--explain")
     reply = Pipeline.load(runs).recommend(Request(user="7", domains=("s1",), k=30))
@@ -37,6 +37,9 @@ def test_one_user_as_a_table(runs, monkeypatch):
     assert "unknown domains: mars" in said
     assert "30 items asked for; the asked domains hold 20" in said
     assert "fallback: popularity" in told(*runs, "--user", "nobody")
+    asked = tmp_path / "new.jsonl"
+    asked.write_text('{"user": "nobody", "item": "5", "domain": "s1"}')
+    assert "misplaced items: 5\n" in told(*runs, "--user", "nobody", "--history", asked)
 
 
 def test_a_file_of_users_as_jsonl_and_parquet(runs, tmp_path):

@@ -251,6 +251,14 @@ def test_what_is_unknown_or_too_much_is_said(small, visit):
     assert "Unknown domain: mars." in seen.page.inner_text("#flags")
     seen.ask("7", "s1", 60)
     assert "Fewer: 60 items asked for; the asked domains hold 20." in seen.page.inner_text("#flags")
+    seen.page.get_by_label("Item", exact=True).fill("5")
+    seen.page.get_by_label("Its domain").fill("s1")
+    seen.page.keyboard.press("Enter")
+    wrong = "But what is served now knows the item in s2, not in the event's domain."
+    seen.wait("#try-said", f"Kept: 7 took 5 of s1. {wrong}")
+    seen.page.wait_for_selector(
+        '#flags:has-text("Of another domain than the user\'s events say: 5.")'
+    )
     seen.ask("", "s1", 2)
     assert "Nobody is named." in seen.page.inner_text("#events")
     assert seen.page.get_by_role("button", name="Record").count() == 0

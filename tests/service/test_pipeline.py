@@ -193,6 +193,48 @@ def test_an_unknown_domain_is_all_items_by_the_unknown_path(pipeline):
     assert beside.flags.fallback == ""
 
 
+def test_an_event_of_a_wrong_domain_is_told_and_no_candidate_comes_of_it(pipeline, sequential):
+    """Items 5 and 17 are of s2; 20 is of s2 too, and the ranker alone has it in the attic."""
+    for one in (pipeline, sequential):
+        ask = lambda *events, one=one: one.recommend(Request(domains=("s2",), history=events))  # noqa: E731
+        right, wrong, both = (
+            ask(Event("5", "s2")),
+            ask(Event("5", "s1"), Event("20", "attic"), Event("5", "mars")),
+            ask(Event("5", "s1", 1.0), Event("17", "s2", 2.0)),
+        )
+        assert (right.flags.misplaced_items, right.flags.fallback) == ((), "")
+        assert (wrong.flags.misplaced_items, wrong.flags.fallback) == (("5", "20"), "popularity")
+        assert (both.flags.misplaced_items, both.flags.fallback) == (("5",), "")
+        assert {right.flags.unknown_items, wrong.flags.unknown_items} == {()}
+        found = {item.item: item.retrieval_score for item in both.items}
+        assert found == {i.item: i.retrieval_score for i in ask(Event("17", "s2", 2.0)).items}
+
+
+def test_kept_events_of_a_wrong_domain_are_told_for_as_long_as_they_count(pipeline):
+    kept = Source(new=[Kept("5", "s1", 1.0), Kept("8", "s0", 2.0, 0.0), Kept("never", "s0", 3.0)])
+    asked = RankRequest(user="new", candidates=(Candidate(item="17"),))
+    for reply in (pipeline.recommend(Request(user="new"), history=kept), pipeline.rank(asked, history=kept)):  # fmt: skip
+        assert reply.flags.misplaced_items == ("5",)  # 8 was only shown
+        assert reply.flags.unknown_items == ("never",)
+
+
+def test_a_candidate_of_a_wrong_domain_is_not_unknown(sequential):
+    asked = (Candidate(item="5", domain="s1"), Candidate(item="never"))
+    reply = sequential.rank(RankRequest(user="7", candidates=asked))
+    assert (reply.flags.misplaced_items, reply.flags.unknown_items) == (("5",), ("never",))
+    assert {one.known for one in reply.items} == {False}
+
+
+def test_what_speaks_against_an_event(pipeline, sequential, ranker):
+    assert pipeline.doubt("5", "s2") == pipeline.doubt("62", "s1") == ("", "")  # the ranker's own
+    for domain in ("s1", "mars", "attic"):
+        wrong = "what is served now knows the item in s2, not in the event's domain"
+        assert pipeline.doubt("5", domain) == ("misplaced_item", wrong)
+    assert pipeline.doubt("never", "s1")[0] == sequential.doubt("62", "s2")[0] == "unknown_item"
+    assert ranker.doubt("20", "attic") == ("", "")
+    assert ranker.doubt("20", "s2")[0] == "misplaced_item"
+
+
 def test_everything_unknown_at_once(pipeline):
     reply = pipeline.recommend(
         Request(

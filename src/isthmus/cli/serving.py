@@ -89,9 +89,9 @@ def _print(reply: Any) -> None:
     flags = reply.flags
     if flags.unknown_user:
         typer.echo("unknown user")
-    for what in ("domains", "items", "context"):
-        if unknown := getattr(flags, f"unknown_{what}"):
-            typer.echo(f"unknown {what}: {', '.join(unknown)}")
+    for what in ("unknown_domains", "unknown_items", "misplaced_items", "unknown_context"):
+        if names := getattr(flags, what):
+            typer.echo(f"{what.replace('_', ' ')}: {', '.join(names)}")
     if flags.fallback:
         typer.echo(f"fallback: {flags.fallback}")
     if reply.fewer:

@@ -24,6 +24,8 @@ unknown user           the events that came along are used; without any, what is
 unknown domain         all items (or those of the allow list), ranked by the unknown domain's path
 unknown item           in a history, allow or block list: passed over; as a candidate: ranked last
                        by a retriever, by the unknown item's path by a ranker (``known`` is false)
+item of other domain   an event that names a known item with a domain that it is not of is passed
+                       over by the retriever, and counts for the ranker
 more than there is     fewer items, and ``reply.fewer`` says why
 =====================  ==========================================================================
 """

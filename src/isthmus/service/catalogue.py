@@ -135,6 +135,11 @@ class Catalogue:
         """The domain of an entry."""
         return self.names[self._domain_of[entry] - 1]
 
+    def domains(self, item: str) -> list[str]:
+        """The domains in which the first stage knows an item."""
+        first = self._entry.get(item)
+        return [] if first is None else [*map(self.name, (first, *self._others.get(item, ())))]
+
     def home_name(self, item: str) -> str:
         """The domain of an item of the ranker's; "" where it does not know it."""
         domain = int(self.home[self.ranker_item.get(item, 0)])

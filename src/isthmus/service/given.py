@@ -68,7 +68,8 @@ def _rows(catalogue: Catalogue, candidates: tuple[Candidate, ...], asked: Asked)
         if one.domain and one.domain not in catalogue.names:
             strange.add(one.domain)
         if entry < 0 and not item:
-            asked.unknown_items.append(one.item)
+            misplaced = catalogue.entry(one.item) >= 0
+            (asked.misplaced_items if misplaced else asked.unknown_items).append(one.item)
         rows.add(_row(catalogue, one, entry, item))
     asked.unknown_domains = tuple(sorted(strange))
     last = len(catalogue.items)

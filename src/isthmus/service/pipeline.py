@@ -14,7 +14,9 @@ from isthmus.service.load import Stage, stage
 from isthmus.service.retrieval import Search
 from isthmus.service.stages import Ranking, Stages
 from isthmus.service.types import Event, HistorySource, RankRequest, Reply, Request
-from isthmus.service.users import Pasts, new_events
+from isthmus.service.users import MISPLACED, Doubt, Pasts, doubt, new_events
+
+_FEW = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,16 @@ class Pipeline:
     def users(self) -> Iterator[str]:
         """Users of whom the data knew events: the retriever's, else the ranker's."""
         return next((pasts.users() for pasts in self._stages.pasts if pasts is not None), iter(()))
+
+    def doubt(self, item: str, domain: str) -> tuple[Doubt, str]:
+        """What speaks against an event of this item in this domain, for programs and in words; ""
+        twice if nothing does. It is worth keeping all the same: other runs may know more.
+        """
+        code = doubt(item, domain, self._stages.catalogue)
+        if code == MISPLACED:
+            own = ", ".join(self._stages.catalogue.domains(item)[:_FEW])
+            return code, f"what is served now knows the item in {own}, not in the event's domain"
+        return code, "what is served now does not know the item" if code else ""
 
     def warm_up(self, requests: Iterable[Request] = ()) -> None:
         """Answer these requests, and one for every domain, so that the first real one is quick.

@@ -55,6 +55,7 @@ class Stages:
         own = [p.of(about.user) if p is not None and about.trained else [] for p in self.pasts]
         places = [p.place for p in self.pasts if p is not None and about.trained]
         first = person(about, own[0], own[1], new)
+        unknown, misplaced = strangers(new, self.catalogue)
         return Asked(
             past=as_ids(first.events, self.catalogue),
             retrieved_for=first,
@@ -62,7 +63,8 @@ class Stages:
             unknown_user=about.user is not None
             and not new
             and not any(about.user in place for place in places),
-            unknown_items=strangers(new, self.catalogue),
+            unknown_items=unknown,
+            misplaced_items=misplaced,
         )
 
 
@@ -79,6 +81,7 @@ class Asked:
     ranked_for: Person
     unknown_user: bool
     unknown_items: list[str] = field(default_factory=list)
+    misplaced_items: list[str] = field(default_factory=list)
     unknown_domains: tuple[str, ...] = ()
     unknown_context: list[str] = field(default_factory=list)
 
@@ -88,6 +91,7 @@ class Asked:
             unknown_user=self.unknown_user,
             unknown_domains=self.unknown_domains,
             unknown_items=tuple(dict.fromkeys(self.unknown_items)),
+            misplaced_items=tuple(dict.fromkeys(self.misplaced_items)),
             unknown_context=tuple(self.unknown_context),
             fallback=fallback,
         )

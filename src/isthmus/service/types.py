@@ -164,6 +164,8 @@ class Flags:
     Attributes:
         unknown_user: a user is named of whom neither the data nor any event knows.
         unknown_domains, unknown_items: as they were named in the request or the user's events.
+        misplaced_items: known ones that an event names with a domain which they are not of; the
+            retriever passes such events over.
         unknown_context: names in ``context`` that are no features of context or user.
         fallback: "popularity" where candidates are the most taken, "unknown domain" where they are
             all there are; "" otherwise.
@@ -172,6 +174,7 @@ class Flags:
     unknown_user: bool = False
     unknown_domains: tuple[str, ...] = ()
     unknown_items: tuple[str, ...] = ()
+    misplaced_items: tuple[str, ...] = ()
     unknown_context: tuple[str, ...] = ()
     fallback: str = ""
 

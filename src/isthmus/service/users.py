@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final, Literal
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from isthmus.service.types import About, Event, HistorySource
 
 NEWEST = 1000
 """Events that are asked of a ``HistorySource``."""
+Doubt = Literal["", "unknown_item", "misplaced_item"]
+UNKNOWN: Final = "unknown_item"
+MISPLACED: Final = "misplaced_item"
 
 
 class Pasts:
@@ -112,10 +116,20 @@ def as_ids(events: Iterable[Event], catalogue: Catalogue) -> tuple[Ints, Ints]:
     return known + 1, catalogue.domain_E[known]
 
 
-def strangers(events: Iterable[Event], catalogue: Catalogue) -> list[str]:
-    """Items of events that neither stage knows."""
-    return [
-        event.item
-        for event in events
-        if catalogue.entry(event.item) < 0 and event.item not in catalogue.ranker_item
-    ]
+def doubt(item: str, domain: str, catalogue: Catalogue) -> Doubt:
+    """What speaks against an event of this item in this domain: that no stage knows the item, or that
+    the first one knows it, and not there.
+    """
+    if catalogue.entry(item, domain) >= 0:
+        return ""
+    if catalogue.entry(item) >= 0:
+        return MISPLACED
+    return "" if item in catalogue.ranker_item else UNKNOWN
+
+
+def strangers(events: Iterable[Event], catalogue: Catalogue) -> tuple[list[str], list[str]]:
+    """Items of events against which something speaks: the unknown, and the misplaced ones."""
+    found: dict[Doubt, list[str]] = {"": [], UNKNOWN: [], MISPLACED: []}
+    for event in events:
+        found[doubt(event.item, event.domain, catalogue)].append(event.item)
+    return found[UNKNOWN], found[MISPLACED]

@@ -138,6 +138,28 @@ def test_a_new_user_is_served_from_the_event_on(fresh):
     )
 
 
+def test_an_event_of_a_wrong_domain_is_kept_and_told(fresh):
+    """Item 5 is of s2. It may be of s1 too by the next model: nothing is lost meanwhile."""
+    client, state = fresh
+    batch = [event(1), event(2, item="5"), event(3, item="5", domain="s2"), event(4, item="never")]
+    found = [sent(client, *batch, {})["verdicts"] for _ in range(2)]
+    for status, verdicts in zip(("accepted", "duplicate"), found, strict=True):
+        assert [one["status"] for one in verdicts] == [status] * 4 + ["rejected"]
+        warnings = [one["warning"] for one in verdicts]
+        assert warnings == ["", "misplaced_item", "", "unknown_item", ""]
+        assert "in s2, not in" in verdicts[1]["reason"]
+        assert [bool(one["reason"]) for one in verdicts] == [False, True, False, True, True]
+        assert [bool(one["code"]) for one in verdicts] == [False] * 4 + [True]
+    assert [e.item for _, e in state.store.since()] == ["4", "5", "5", "never"]
+    assert sent(client, event(5, item="5", user="one"))["verdicts"][0]["warning"]
+    for path, body in (("recommend", {}), ("rank", {"candidates": [{"item": "4"}]})):
+        flags = client.post(f"/v1/{path}", json={"user": "one", **body}).json()["flags"]
+        assert flags["misplaced_items"] == ["5"]
+    text = client.get("/metrics").text
+    assert 'isthmus_event_warnings_total{warning="misplaced_item"} 3.0' in text
+    assert 'isthmus_event_warnings_total{warning="unknown_item"} 2.0' in text
+
+
 def test_late_and_future_events(fresh):
     """Late ones are taken, and stand where their time puts them; those far ahead are refused."""
     client, _ = fresh

@@ -102,5 +102,8 @@ def test_what_is_measured(served, tmp_path):
         assert 'isthmus_events_total{verdict="accepted"} 2.0' in text
         assert 'isthmus_fallbacks_total{fallback="popularity"} 1.0' in text
         assert f'isthmus_loaded{{version="{state.current.pipeline.loaded.version}"}} 1.0' in text
+        ranked = {"candidates": [{"item": "5", "domain": f"planet {n}"} for n in range(9)]}
+        assert client.post("/v1/rank", json=ranked).status_code == 200
+        assert set(state.measures._named) | set(state.measures._given) <= set(domains)
         assert "somebody" not in text
         assert "mars" not in text

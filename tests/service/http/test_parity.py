@@ -18,6 +18,7 @@ ASKED = [
     {"user": "7", "allow": ["5", "8", "none"], "block": ["8"], "explain": True},
     {"user": "7", "domains": ["s1"], "k": 500},
     {"user": "7", "domains": ["s1"], "trained": False},
+    {"user": "7", "history": [{"item": "5", "domain": "s1"}, {"item": "4", "domain": "s1"}]},
 ]
 
 
@@ -64,6 +65,10 @@ def test_given_candidates(client, served):
         ({"user": "nobody"}, {"unknown_user": True, "fallback": "popularity"}),
         ({"user": "7", "domains": ["mars"]}, {"unknown_domains": ["mars"]}),
         ({"user": "7", "history": [{"item": "never"}]}, {"unknown_items": ["never"]}),
+        (
+            {"history": [{"item": "5", "domain": "s1"}]},
+            {"misplaced_items": ["5"], "fallback": "popularity"},
+        ),
         ({"user": "7", "context": {"moon": "full"}}, {"unknown_context": ["moon"]}),
     ],
 )

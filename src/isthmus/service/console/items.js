@@ -58,6 +58,7 @@ function notes({ flags, fewer }) {
     flags.unknown_user && "Nothing is known of this user.",
     flags.unknown_domains.length && `Unknown domain: ${listed(flags.unknown_domains)}.`,
     flags.unknown_items.length && `Unknown items: ${listed(flags.unknown_items)}.`,
+    flags.misplaced_items.length && `Of another domain than the user's events say: ${listed(flags.misplaced_items)}.`,
     flags.fallback && `Candidates by ${flags.fallback}, whoever asks.`,
     fewer && `Fewer: ${fewer}.`,
   ].filter(Boolean);

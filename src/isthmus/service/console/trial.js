@@ -78,16 +78,18 @@ function summary(reply, { user }, changed) {
 async function record(item, domain) {
   const { user } = asked;
   say(by("try-said"), "Recording …");
+  let warned = "";
   try {
     const time = Date.now() / 1000;
     const event = { id: identifier(), user, item, domain, time, kind: "console" };
-    await post("/v1/events", { events: [event] });
+    const { verdicts } = await post("/v1/events", { events: [event] });
+    warned = verdicts[0].warning && `But ${verdicts[0].reason}. `;
   } catch (error) {
     say(by("try-said"), error.message, { bad: true });
     return;
   }
   by("event-item").value = "";
-  await recommend(asked, `Kept: ${user} took ${item} of ${domain}. `);
+  await recommend(asked, `Kept: ${user} took ${item} of ${domain}. ${warned}`);
 }
 
 /* crypto.randomUUID is missing where a page does not come by HTTPS or from this machine. */

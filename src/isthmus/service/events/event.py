@@ -66,12 +66,15 @@ class Verdict:
     ``accepted``: it is kept. ``duplicate``: it was kept before, nothing changed. ``conflict``: the
     id is kept with another content, which stays. ``rejected``: it is no event; ``code`` says why to
     programs, ``reason`` to people. ``id`` is None where the event had none that can be repeated.
+    ``warning``: of an event that is kept, the code of what speaks against it; a store knows no
+    catalogue, a server does.
     """
 
     id: str | None
     status: Status
     code: str = ""
     reason: str = ""
+    warning: str = ""
 
 
 class Refused(ValueError):

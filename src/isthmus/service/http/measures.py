@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
@@ -41,6 +41,9 @@ class Measures:
             "isthmus_stage_seconds", "By stage.", ("stage",), buckets=_BUCKETS, **made
         )
         self._events = Count("isthmus_events", "Events by verdict.", ("verdict",), **made)
+        self._warnings = Count(
+            "isthmus_event_warnings", "Events kept with one.", ("warning",), **made
+        )
         self._fallbacks = Count("isthmus_fallbacks", "Replies with one.", ("fallback",), **made)
         self._gauges = {
             name: Gauge(f"isthmus_{name}", text, **made)
@@ -63,20 +66,22 @@ class Measures:
         timed = route in TIMED and not failed
         self.ring.add(1000 * seconds if timed else None, failed=failed)
 
-    def replied(self, asked: Iterable[str], reply: Reply) -> None:
-        """Items were given; ``asked`` are the known domains that the request named."""
-        self._named.update(asked)
-        self._given.update(item.domain for item in reply.items)
+    def replied(self, known: frozenset[str], asked: Iterable[str], reply: Reply) -> None:
+        """Items were given. Domains count that are ``known``; requests may name any others."""
+        self._named.update(known.intersection(asked))
+        self._given.update(item.domain for item in reply.items if item.domain in known)
         for stage, milliseconds in reply.milliseconds.items():
             self._stage.labels(stage).observe(milliseconds / 1000)
         if reply.flags.fallback:
             self._fallbacks.labels(reply.flags.fallback).inc()
 
-    def kept(self, domains: Iterable[str], verdicts: Iterable[Verdict]) -> None:
+    def kept(self, domains: Iterable[str], verdicts: Sequence[Verdict]) -> None:
         """Events were kept; ``domains`` are the known ones among theirs."""
         self._kept.update(domains)
         for verdict, count in Counter(one.status for one in verdicts).items():
             self._events.labels(verdict).inc(count)
+        for warning, count in Counter(one.warning for one in verdicts if one.warning).items():
+            self._warnings.labels(warning).inc(count)
 
     def traffic(self, domain: str) -> Traffic:
         """Of a domain."""

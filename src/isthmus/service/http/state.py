@@ -13,6 +13,7 @@ from isthmus.service.http.forgotten import Forgotten
 from isthmus.service.http.measures import Measures
 from isthmus.service.http.settings import Settings
 from isthmus.service.http.verdicts import report_beside
+from isthmus.service.http.warned import warned
 from isthmus.service.pipeline import Pipeline
 from isthmus.service.types import About, RankRequest, Reply, Request
 
@@ -58,14 +59,14 @@ class State:
         served, request = self.current, self._without_forgotten(request)
         reply = await self._computed(lambda: served.pipeline.recommend(request, history=self.store))
         self._recent.append(request)
-        self.measures.replied(served.names & set(request.domains), reply)
+        self.measures.replied(served.names, request.domains, reply)
         return reply
 
     async def rank(self, request: RankRequest) -> Reply:
         """Raises ApiError where too many wait already."""
         served, request = self.current, self._without_forgotten(request)
         reply = await self._computed(lambda: served.pipeline.rank(request, history=self.store))
-        self.measures.replied((), reply)
+        self.measures.replied(served.names, (), reply)
         return reply
 
     async def keep(self, events: Sequence[object]) -> tuple[Verdict, ...]:
@@ -82,6 +83,7 @@ class State:
             for event, verdict in zip(events, verdicts, strict=True)
             if verdict.status == "accepted" and isinstance(event, dict)
         )
+        verdicts = warned(self.current.pipeline, events, verdicts)
         self.measures.kept((name for name in accepted if name in known), verdicts)
         return verdicts
 
