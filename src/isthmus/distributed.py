@@ -1,0 +1,344 @@
+"""Several processes train one model: who takes which rows, and what they tell each other.
+
+Every process draws the same batches and computes on its own part of each. The loss of a batch is
+the sum over processes of ``share()`` times the loss of the part: so gradients are added up, and so
+is whatever reads a whole batch (``total``, ``gathered``, ``moments``, ``mean``). A batch of fewer
+rows than there are processes is not divided: all of them compute all of it, for an equal share.
+Nothing is ever skipped, so that no process waits for one that does not come.
+
+Alone, and inside ``apart``, all of this does nothing and costs nothing.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from isthmus.errors import ConfigError, IsthmusError
+
+T = TypeVar("T")
+ENVIRONMENT = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+PATIENCE = timedelta(hours=2)  # of those who wait while the first one writes; torchrun ends them sooner
+sent: Counter[str] = Counter()
+"""Bytes that this process handed to others, by what they are: dense, sparse, statistics, words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """Which of the processes this is, and how many there are."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether it is the one that writes and speaks."""
+        return self.rank == 0
+
+    @property
+    def together(self) -> bool:
+        """Whether there are others."""
+        return self.size > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The rows of a batch that this process takes, and what share of the batch they are."""
+
+    rows: slice
+    share: float
+    divided: bool
+
+
+ALONE, WHOLE = Peers(), Part(slice(None), 1.0, False)
+
+
+class _Now:
+    """What changes from batch to batch: the part in work, and whether others are left out of it."""
+
+    part = WHOLE
+    apart = False
+
+
+@contextmanager
+def started() -> Iterator[Peers]:
+    """Meet the processes that torchrun started with this one; without torchrun, be alone.
+
+    gloo carries what lies in main memory, nccl what lies on GPUs, of which each process takes one.
+
+    Raises:
+        ConfigError: the environment names some of what a meeting takes, and not the rest.
+    """
+    if not any(name in os.environ for name in ENVIRONMENT[:2]):
+        yield ALONE
+        return
+    if missing := [name for name in ENVIRONMENT if not os.environ.get(name)]:
+        raise ConfigError(
+            f"{', '.join(missing)} not set, though {' and '.join(_named())} {'are' if len(_named()) > 1 else 'is'}: "
+            "start several processes with torchrun, which sets all of them; for one, unset these"
+        )
+    if int(os.environ["WORLD_SIZE"]) == 1:
+        yield ALONE
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=PATIENCE)
+    try:
+        yield peers()
+    finally:
+        dist.destroy_process_group()  # others that still wait for this process are told so
+
+
+def _named() -> list[str]:
+    return [name for name in ENVIRONMENT[:2] if name in os.environ]
+
+
+def peers() -> Peers:
+    """Those that this process works with now."""
+    if _Now.apart or not dist.is_available() or not dist.is_initialized():
+        return ALONE
+    return Peers(dist.get_rank(), dist.get_world_size())
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Work alone for a while, such as on what was shared out: nobody else needs to do the same."""
+    before, _Now.apart = _Now.apart, True
+    try:
+        yield
+    finally:
+        _Now.apart = before
+
+
+# --- rows
+
+
+def part(rows: int) -> Part:
+    """Which of so many rows this process takes: neighbours, as evenly as can be."""
+    here = peers()
+    if not here.together:
+        return WHOLE
+    if rows < here.size:
+        return Part(slice(None), 1 / here.size, False)
+    start, stop = (rows * rank // here.size for rank in (here.rank, here.rank + 1))
+    return Part(slice(start, stop), (stop - start) / rows, True)
+
+
+def take(rows: int) -> slice:
+    """As ``part``, of the batch that losses are computed on from now on."""
+    _Now.part = part(rows)
+    return _Now.part.rows
+
+
+def share() -> float:
+    """What share of the present batch this process has."""
+    return _Now.part.share if peers().together else 1.0
+
+
+def divided() -> bool:
+    """Whether what this process has of the present batch is a part of it."""
+    return peers().together and _Now.part.divided
+
+
+# --- what reads a whole batch
+
+
+def total(x: Tensor) -> Tensor:
+    """The sum over the parts of the present batch, of one shape in all; gradients pass."""
+    return _Total.apply(x) if divided() else x
+
+
+def gathered(x: Tensor) -> Tensor:
+    """The rows of all parts of the present batch, in the batch's order; gradients pass."""
+    return _Gathered.apply(x) if divided() else x
+
+
+def mean(values: Tensor) -> Tensor:
+    """Mean over values of which a part may have more than its share, such as tokens.
+
+    Times ``share()``, and added up over the parts, it is the mean over all values of the batch.
+    """
+    if not divided():
+        return values.mean()
+    count = _summed(torch.tensor(float(values.numel()), dtype=torch.float64), "statistics")
+    return values.sum() / (count.item() * share())
+
+
+def moments(rows: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows, mean and (biased) variance of the whole batch, of those of its parts; without gradient.
+
+    In float64: the mean's square is taken away from the mean of squares.
+    """
+    if not divided():
+        return rows, mean, var
+    wide = mean.double()
+    rows_X = rows.double().expand_as(wide)
+    sums = torch.stack([rows_X, rows_X * wide, rows_X * (var.double() + wide.square())])
+    count, first, second = _summed(sums, "statistics")
+    wide = first / count.clamp(min=1)
+    var = (second / count.clamp(min=1) - wide.square()).clamp(min=0).to(mean.dtype)
+    return total_rows(rows, count), wide.to(mean.dtype), var
+
+
+def total_rows(like: Tensor, count: Tensor) -> Tensor:
+    """Counts that were expanded over a layer's width, as one wants them: of the shape of ``like``."""
+    return count[tuple(slice(0, size) for size in like.shape)].to(like.dtype)
+
+
+class _Total(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return _summed(x.clone(memory_format=torch.contiguous_format), "statistics")
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return _summed(grad.clone(memory_format=torch.contiguous_format), "statistics")
+
+
+class _Gathered(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        pieces = _collected(x, _everywhere([len(x)])[:, 0].tolist(), "statistics")
+        before = sum(len(piece) for piece in pieces[: peers().rank])
+        ctx.own = slice(before, before + len(x))
+        return torch.cat(pieces)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return _summed(grad.clone(memory_format=torch.contiguous_format), "statistics")[ctx.own]
+
+
+# --- gradients
+
+
+def add_up(
+    dense: Iterable[nn.Parameter], tables: Iterable[nn.Parameter], losses: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Add up gradients over all processes, in place, and give the losses of the whole batch.
+
+    Gradients and losses are those of parts, times their share. ``dense`` ones go in one flat
+    bucket; of ``tables``, whose gradients are sparse tensors of rows, the rows that each process
+    met. A parameter that no process has a gradient of keeps none. Nobody adds up the gradient of a
+    table with an attribute ``sharded``: each process has rows of its own of such.
+    """
+    _add_rows([p for p in tables if p.requires_grad and not getattr(p, "sharded", False)])
+    trained = [p for p in dense if p.requires_grad]
+    values = torch.stack([value.detach() for value in losses.values()])
+    there = values.new_tensor([float(p.grad is not None) for p in trained])
+    gradients = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in trained]
+    flat = _summed(torch.cat([values, there, *gradients]), "dense")
+    sizes = [len(values), len(trained), *(p.numel() for p in trained)]
+    values, there, *gradients = flat.split(sizes)
+    for parameter, anywhere, gradient in zip(trained, there.tolist(), gradients, strict=True):
+        parameter.grad = gradient.view_as(parameter) if anywhere else None
+    return dict(zip(losses, values, strict=True))
+
+
+def _add_rows(tables: Sequence[nn.Parameter]) -> None:
+    if not tables:
+        return
+    found = [None if table.grad is None else table.grad.coalesce() for table in tables]
+    lengths = _everywhere([-1 if g is None else g.indices().shape[1] for g in found])
+    for number, (table, gradient) in enumerate(zip(tables, found, strict=True)):
+        sizes = lengths[:, number]
+        if int(sizes.max()) < 0:
+            continue
+        counts = sizes.clamp(min=0).tolist()
+        if gradient is None:
+            ids, rows = table.new_empty(0, dtype=torch.int64), table.new_empty(0, table.shape[1])
+        else:
+            ids, rows = gradient.indices()[0], gradient.values()
+        ids = torch.cat(_collected(ids, counts, "sparse"))
+        rows = torch.cat(_collected(rows, counts, "sparse"))
+        table.grad = torch.sparse_coo_tensor(ids[None], rows, table.shape, check_invariants=False)
+
+
+# --- words
+
+
+@torch.no_grad()
+def broadcast(tensors: Iterable[Tensor]) -> None:
+    """Overwrite tensors by those of the first process."""
+    if peers().together:
+        for tensor in tensors:
+            dist.broadcast(tensor, 0)
+
+
+def everyones(value: T) -> list[T]:
+    """What each process says, by rank."""
+    here = peers()
+    if not here.together:
+        return [value]
+    heard: list[Any] = [None] * here.size
+    dist.all_gather_object(heard, value)
+    return heard
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """What the first process makes; the others wait, and get it, or the error that it met."""
+    here = peers()
+    if not here.together:
+        return make()
+    box: list[Any] = [None, None]
+    if here.leads:
+        try:
+            box[0] = make()
+        except IsthmusError as error:
+            box[1] = error
+    dist.broadcast_object_list(box, 0)
+    if box[1] is not None:
+        raise box[1]
+    return box[0]
+
+
+def each(make: Callable[[], T]) -> list[T]:
+    """What each process makes by itself, by rank; an error that one met is raised in all."""
+    made: T | None = None
+    failure: IsthmusError | None = None
+    with apart():
+        try:
+            made = make()
+        except IsthmusError as error:
+            failure = error
+    heard = everyones((made, failure))
+    for _, error in heard:
+        if error is not None:
+            raise error
+    return [value for value, _ in heard]  # type: ignore[misc]
+
+
+# --- what travels
+
+
+def _summed(x: Tensor, kind: str) -> Tensor:
+    sent[kind] += x.numel() * x.element_size()
+    dist.all_reduce(x)
+    return x
+
+
+def _everywhere(numbers: Sequence[int]) -> Tensor:
+    """The numbers that each process gives, by rank: [processes, numbers] int64 in main memory."""
+    own = torch.tensor(numbers)
+    heard = [torch.empty_like(own) for _ in range(peers().size)]
+    sent["words"] += own.numel() * own.element_size()
+    dist.all_gather(heard, own)
+    return torch.stack(heard)
+
+
+def _collected(x: Tensor, sizes: Sequence[int], kind: str) -> list[Tensor]:
+    """Rows of every process, of which it has ``sizes``, by rank: padded on their way."""
+    longest = max(sizes)
+    padded = x.new_zeros(longest, *x.shape[1:])
+    padded[: len(x)] = x
+    sent[kind] += padded.numel() * padded.element_size()
+    heard = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(heard, padded)
+    return [rows[:size] for rows, size in zip(heard, sizes, strict=True)]
