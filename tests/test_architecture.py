@@ -13,6 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "isthmus"
 # A row beside it: evaluation, diagnosis and report rest on schema and errors alone.
 LAYERS = [
     {"schema", "errors", "progress", "files", "toml"},
+    {"device"},
     {"batch"},
     {"data", "nn", "optim"},
     {"models", "testing"},

@@ -6,6 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from isthmus.device import moved, on_host
 
 class _Columns:
     """Row-aligned tensors: every field has the same first dimension."""
@@ -23,9 +24,12 @@ class _Columns:
         return type(self)(*(column.index_select(0, rows) for column in columns))
 
     def to(self, device: torch.device | str) -> Self:
-        return type(self)(
-            *(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self))  # type: ignore[arg-type]
-        )
+        """On a device, by copies that the host does not wait for."""
+        return type(self)(*(moved(getattr(self, f.name), device) for f in fields(self)))  # type: ignore[arg-type]
+
+    def on_host(self) -> Self:
+        """As the host knows it: no wait for a device, if it was brought there by ``to``."""
+        return type(self)(*(on_host(getattr(self, f.name)) for f in fields(self)))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ from isthmus.training.isolated import IsolatedJob
 C = TypeVar("C", bound=Frozen)
 
 Scope = Literal["joint", "isolated", "mamdr"]
+LATER = ("max_rows", "device", "autocast", "compile")
+"""Settings of training that came after the first runs: at their defaults they name no run anew."""
 
 
 def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -104,8 +106,9 @@ class RunConfig(Frozen):
     def identity(self) -> dict[str, Any]:
         """All that decides the result, defaults written out: what a stored run is known by."""
         train = self.train.model_dump(mode="json")
-        if train["max_rows"] is None:  # runs of all rows are known by what they were before it came
-            del train["max_rows"]
+        for key in LATER:  # runs are known by what they were before these settings came
+            if train[key] == TrainConfig.model_fields[key].default:
+                del train[key]
         if self.is_reference:  # which has no other setting of training
             train = {key: train[key] for key in ("metric", "max_rows") if key in train}
         kind = self.reference_settings() if self.is_reference else self.model_settings()

@@ -39,6 +39,8 @@ class TrainConfig(Frozen):
     trained on them), drawn once by the seed; without it, on all.
     ``metric``: of the validation split, by which epochs are compared. A ranker has an AUC, a
     retriever (by default) its NDCG among the items of the target's domain.
+    ``device``: "cpu", "cuda", "cuda:1", or "auto" for a GPU where there is one. ``autocast``: matrix
+    products of training in bfloat16, all else as it was. ``compile``: losses through torch.compile.
     """
 
     lr: PositiveFloat = 1e-3
@@ -51,6 +53,9 @@ class TrainConfig(Frozen):
     clip: PositiveFloat | None = None
     unknown_share: NonNegativeFloat = Field(0.01, lt=1)
     max_rows: PositiveInt | None = None
+    device: str = Field("cpu", pattern=r"^(cpu|auto|cuda(:\d+)?)$")
+    autocast: bool = False
+    compile: bool = False
 
 
 def fit(
