@@ -62,7 +62,7 @@ def test_drawing_batches_leaves_the_global_generator_alone():
     epoch = Feed(rows([1, 2] * 9), batch_size=4, seed=0, unknown_share=0.5).epoch(0)
     list(epoch.shuffled())
     next(epoch.sample(1, 4))
-    next(epoch.round_robin())
+    next(epoch.round_robin(1))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -126,7 +126,7 @@ def test_a_domain_may_be_missing_in_a_split_r6():
 
 def test_round_robin_takes_turns_and_starts_used_up_domains_anew():
     epoch = Feed(rows([1] * 10 + [2] * 3 + [5]), batch_size=4, seed=0).epoch(0)
-    batches = list(islice(epoch.round_robin(), 9))
+    batches = list(epoch.round_robin(9))
     assert [set(b.domain.tolist()) for b in batches] == [{1}, {2}, {5}] * 3
     assert sorted(ids(batches[0::3])) == list(range(10))
     assert Counter(ids(batches[2::3])) == {13: 3}

@@ -1,7 +1,10 @@
 """Training batches, in orders that only the seed and the epoch decide."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -9,17 +12,48 @@ from torch import Tensor
 
 from isthmus.batch import Histories, Impressions
 from isthmus.data.sequences import Windows
+from isthmus.device import moved, on_host
 from isthmus.errors import ConfigError, DataError
 
 Rows = Impressions | Histories | Windows
 R = TypeVar("R", Impressions, Histories, Windows)
 _THINNING = 1  # the purpose of a generator: which rows are trained on, of all that there are
+_SHUFFLED, _ROUND_ROBIN, _NOW = "shuffled", "round_robin", "now"
 
 
 def generator(seed: int, *purpose: int) -> torch.Generator:
     """A source of randomness that depends on the seed and the purpose alone."""
     state = np.random.SeedSequence(seed, spawn_key=purpose).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+
+
+class Source(Protocol):
+    """Training rows that are not all in memory.
+
+    ``at_hand`` are some that are: of each domain a sample. The first ``uniform`` of them are a sample
+    of all rows.
+    """
+
+    at_hand: Impressions
+    uniform: int
+
+    def __len__(self) -> int: ...
+
+    def batches(self, epoch: int, size: int, start: int = 0) -> Iterator[Impressions]:
+        """Each row once in an order that the seed and the epoch decide, from batch ``start`` on."""
+        ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an epoch stands between two steps; all that it takes to go on from there.
+
+    ``drawn`` are the batches behind, by the kind of order. ``rng`` holds states of the feed's
+    generator: now, and when each order began.
+    """
+
+    drawn: dict[str, int] = field(default_factory=dict)
+    rng: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Feed:
@@ -30,25 +64,29 @@ class Feed:
     model of the next item is asked for a domain.
 
     Rows are impressions, histories, or windows of sequences, which become histories batch by batch.
+    Those of a ``Source`` are read as they are needed: of it ``splits["train"]`` holds what is at hand.
     """
 
     def __init__(
         self,
-        train: Rows,
+        train: Rows | Source,
         *,
         batch_size: int,
         seed: int,
         valid: Rows | None = None,
         unknown_share: float = 0.0,
-        device: str = "cpu",
+        device: torch.device | str = "cpu",
     ) -> None:
         if not len(train):
             raise DataError("there are no training rows; prepare a data set with some")
         if batch_size < 1:
             raise ConfigError(f"the batch size is {batch_size}; it must be at least 1")
+        in_memory = isinstance(train, Rows)
+        self.source: Source | None = None if in_memory else train
+        at_hand: Any = train if in_memory else train.at_hand
         self.splits: dict[str, Any] = {
-            "train": train,
-            "valid": train[:0] if valid is None else valid,
+            "train": at_hand,
+            "valid": at_hand[:0] if valid is None else valid,
         }
         self.batch_size, self.seed, self.device = batch_size, seed, device
         self.unknown_share = unknown_share
@@ -63,30 +101,55 @@ class Feed:
         """Places of a domain's rows in a split, in their order."""
         return self._rows_of[split].get(domain, torch.empty(0, dtype=torch.int64))
 
-    def epoch(self, number: int) -> "EpochFeed":
-        """What epoch ``number`` may draw from; its randomness is its own, so a run can be resumed."""
-        return EpochFeed(self, number)
+    def epoch(self, number: int, place: Place | None = None) -> "EpochFeed":
+        """What epoch ``number`` may draw from; its randomness is its own, so a run can be resumed.
+
+        With a ``place`` the epoch is entered again there: ``shuffled`` and ``round_robin`` pass over
+        the batches that were drawn, without reading them.
+        """
+        return EpochFeed(self, number, place or Place())
 
 
 class EpochFeed:
-    """Batches of one epoch, on the feed's device."""
+    """Batches of one epoch, on the feed's device.
 
-    def __init__(self, feed: Feed, number: int) -> None:
+    ``train``: the training rows; of a ``Source`` a sample of them.
+    """
+
+    def __init__(self, feed: Feed, number: int, place: Place) -> None:
         self.feed, self.number, self.domains = feed, number, feed.domains
-        self.train = feed.splits["train"]
+        rows, source = feed.splits["train"], feed.source
+        self.train = rows if source is None else rows[: source.uniform]
         self.rng = generator(feed.seed, number)
+        if _NOW in place.rng:
+            self.rng.set_state(place.rng[_NOW])
+        self._drawn, self._begun = dict(place.drawn), dict(place.rng)
+        self._behind = set(place.drawn)  # orders that are to be drawn again as they were
         self.current: Any = None  # the last batch to train on, to name the culprit of a bad step
 
     @property
     def num_batches(self) -> int:
-        """Batches that ``shuffled`` yields."""
-        return -(-len(self.train) // self.feed.batch_size)
+        """Batches that ``shuffled`` yields in a whole epoch."""
+        return -(-len(self.feed.source or self.train) // self.feed.batch_size)
+
+    @property
+    def place(self) -> Place:
+        """Where the epoch stands now."""
+        return Place(dict(self._drawn), {**self._begun, _NOW: self.rng.get_state()})
 
     def shuffled(self) -> Iterator[Any]:
         """Each training row once."""
-        for batch in self._cut(self.train, self._permuted(torch.arange(len(self.train)))):
+        for _, batch in self.numbered():
+            yield batch
+
+    def numbered(self) -> Iterator[tuple[int, Any]]:
+        """As ``shuffled``, each batch with its number in the epoch, which resuming leaves as it is."""
+        with self._order(_SHUFFLED) as behind:
+            batches = self._all_batches(behind)
+        for number, batch in enumerate(batches, behind):
             self.current = self._with_hidden_domains(batch)
-            yield self.current
+            self._drawn[_SHUFFLED] = number + 1
+            yield number, self.current
 
     def domain(
         self,
@@ -100,21 +163,41 @@ class EpochFeed:
 
         With ``hide`` the feed's ``unknown_share`` of the rows are shown with their domain hidden.
         """
+        if split == "train" and self.feed.source is not None:
+            raise ConfigError(
+                "this training takes each row of one domain in turn, which a stream cannot give; "
+                "set train.stream = false"
+            )
         index = self._permuted(self.feed.rows_of(domain, split))
         for batch in self._cut(self.feed.splits[split], index, batch_size):
             self.current = self._with_hidden_domains(batch) if hide else batch
             yield self.current
 
-    def round_robin(self) -> Iterator[Any]:
-        """One batch of each domain in turn, again and again; a domain used up starts anew."""
-        sources = {domain: self.domain(domain) for domain in self.domains}
+    def round_robin(self, most: int) -> Iterator[Any]:
+        """One batch of each domain in turn, ``most`` in all; a domain used up starts anew.
+
+        Of a ``Source`` they are of the rows at hand.
+        """
+        turns = self._turns()
+        with self._order(_ROUND_ROBIN) as behind:
+            for _ in islice(turns, behind):
+                pass
+        for drawn, index in enumerate(islice(turns, most - behind), behind + 1):
+            self.current = self.feed.splits["train"][index].to(self.feed.device)
+            self._drawn[_ROUND_ROBIN] = drawn
+            yield self.current
+
+    def _turns(self) -> Iterator[Tensor]:
+        """Rows of the batches of ``round_robin``, without end."""
+        left: dict[int, Iterator[Tensor]] = {domain: iter(()) for domain in self.domains}
         while True:
             for domain in self.domains:
-                batch = next(sources[domain], None)
-                if batch is None:
-                    sources[domain] = self.domain(domain)
-                    batch = next(sources[domain])
-                yield batch
+                index = next(left[domain], None)
+                if index is None:
+                    own = self._permuted(self.feed.rows_of(domain))
+                    left[domain] = iter(own.split(self.feed.batch_size))
+                    index = next(left[domain])
+                yield index
 
     def sample(
         self, domain: int, size: int, *, split: str = "train", extra: Impressions | None = None
@@ -122,7 +205,8 @@ class EpochFeed:
         """Batches of a domain without end, each row once before any comes again.
 
         A domain with fewer rows than ``size`` gives all of them each time. The rows of ``extra``
-        that are of this domain join its own. Such batches are no step's: ``current`` stays.
+        that are of this domain join its own. Such batches are no step's: ``current`` stays. Of a
+        ``Source`` they are of the rows at hand.
         """
         rows = self.feed.splits[split][self.feed.rows_of(domain, split)]
         if extra is not None:
@@ -133,6 +217,27 @@ class EpochFeed:
     def permuted(self, values: Sequence[Any]) -> list[Any]:
         """The values in a random order."""
         return [values[i] for i in torch.randperm(len(values), generator=self.rng)]
+
+    @contextmanager
+    def _order(self, name: str) -> Iterator[int]:
+        """Draw an order inside, anew or as it was drawn before; yields its batches behind."""
+        if name not in self._behind:
+            self._begun[name], self._drawn[name] = self.rng.get_state(), 0
+            yield 0
+            return
+        self._behind.remove(name)
+        now = self.rng.get_state()
+        self.rng.set_state(self._begun[name])
+        yield self._drawn[name]
+        self.rng.set_state(now)
+
+    def _all_batches(self, start: int) -> Iterator[Any]:
+        size, source = self.feed.batch_size, self.feed.source
+        if source is None:
+            index = self._permuted(torch.arange(len(self.train)))
+            return self._cut(self.train, index[start * size :])
+        batches = source.batches(self.number, size, start)
+        return (batch.to(self.feed.device) for batch in batches)
 
     def _permuted(self, index: Tensor) -> Tensor:
         return index[torch.randperm(len(index), generator=self.rng)]
@@ -145,7 +250,8 @@ class EpochFeed:
         if not self.feed.unknown_share or not isinstance(batch, Impressions):
             return batch
         hidden = torch.rand(len(batch), generator=self.rng) < self.feed.unknown_share
-        return Impressions(batch.features, batch.domain.masked_fill(hidden, 0), batch.label)
+        domain = on_host(batch.domain).masked_fill(hidden, 0)
+        return Impressions(batch.features, moved(domain, batch.domain.device), batch.label)
 
 
 def thinned(rows: R, most: int | None, seed: int) -> R:

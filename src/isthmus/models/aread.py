@@ -1,7 +1,6 @@
 """AREAD: a hierarchy of experts, of which each domain uses the part that its mask selects."""
 
 from collections.abc import Iterator
-from itertools import islice
 from typing import Annotated, Literal
 
 import numpy as np
@@ -14,7 +13,7 @@ from isthmus.batch import Impressions
 from isthmus.data.augment import AugmentConfig, counterfactual
 from isthmus.data.feed import EpochFeed
 from isthmus.errors import ConfigError
-from isthmus.models.base import Losses, ModelConfig, Ranker, Widths, register
+from isthmus.models.base import Losses, ModelConfig, Ranker, Widths, register, resumable
 from isthmus.models.hemp import Draws, SearchConfig, mean_probability_logit, search_domain
 from isthmus.nn import CrossNetwork, ExpertHierarchy, Experts, RowEmbedding, masks
 from isthmus.schema import Absent, Schema
@@ -120,13 +119,15 @@ class AREAD(Ranker):
         )
         return {"bagging": ((each_BT * used_BT).sum(1) / used_BT.sum(1)).mean()}
 
+    @resumable
     def epoch(self, feed: EpochFeed) -> Iterator[Losses]:
         """Warm-up over the domains in turn, then shuffled rows, with a search every so many steps."""
         extra = self._counterfactuals(feed)
         if feed.number == 0:
-            for batch in islice(feed.round_robin(), self.config.search.warmup_steps):
+            for batch in feed.round_robin(self.config.search.warmup_steps):
                 yield self.losses(batch)
-        for step, batch in enumerate(feed.shuffled(), start=feed.number * feed.num_batches):
+        for number, batch in feed.numbered():
+            step = feed.number * feed.num_batches + number
             if self.hierarchy.mask and self.config.search.is_due(step, self.schema.num_domains):
                 self.search(feed, extra)
             losses = self.losses(batch)

@@ -20,10 +20,22 @@ Told = dict[str, dict[str, float]]
 """Figures by what they are, in words, and by the domain's name."""
 _registered: dict[str, type["Model"]] = {}
 M = TypeVar("M", bound="type[Model]")
+E = TypeVar("E", bound="Callable[..., Iterator[Losses]]")
 
 
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 """Numbers of a level or a layer each, where there must be one."""
+
+
+def resumable(epoch: E) -> E:
+    """Mark an ``epoch`` that may be entered again in its middle, so that training can be resumed there.
+
+    Between two steps it keeps nothing to itself: its batches come from ``feed.numbered`` or
+    ``feed.round_robin``, which pass over those of before, all other randomness from ``feed.rng`` and
+    torch's own generator, and what it learns is in the state dict.
+    """
+    epoch.resumable = True  # type: ignore[attr-defined]
+    return epoch
 
 
 class ModelConfig(Frozen):
@@ -48,6 +60,7 @@ class Model(nn.Module):
         """The terms to minimise on ``batch``."""
         raise NotImplementedError
 
+    @resumable
     def epoch(self, feed: "EpochFeed") -> Iterator[Losses]:
         """One epoch: each loss yielded is one optimiser step, taken before the next line runs."""
         for batch in feed.shuffled():

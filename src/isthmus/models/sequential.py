@@ -11,7 +11,7 @@ from pydantic import PositiveInt, model_validator
 from torch import Tensor
 
 from isthmus.batch import Histories
-from isthmus.models.base import Losses, Retriever
+from isthmus.models.base import Losses, Retriever, resumable
 from isthmus.models.next_item_losses import NextItemConfig, NextItemLoss
 from isthmus.nn.sequence import Tokens, item_table
 from isthmus.nn.transformer import Transformers
@@ -120,10 +120,11 @@ class SequentialRetriever(Retriever):
             self.next_item.catalogue.count(tokens.target)
         return tokens
 
+    @resumable
     def epoch(self, feed: "EpochFeed") -> Iterator[Losses]:
         train: Any = feed.train
         if isinstance(train, Histories) and not self.schema.domain_items:
             self.next_item.catalogue.learn(train)
-        for step, batch in enumerate(feed.shuffled()):
+        for step, batch in feed.numbered():
             self.next_item.step = (feed.feed.seed, feed.number, step)
             yield self.losses(batch)
