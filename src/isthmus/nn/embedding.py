@@ -49,6 +49,17 @@ class EmbeddingTable(nn.Module):
         return rows
 
 
+def own_rows(table: Tensor) -> tuple[Tensor, int]:
+    """The rows of a table that this process holds, a view, and the number of the first one.
+
+    All of them, but of a table that is sharded over processes (a ``DTensor``; see ``nn.sharded``).
+    """
+    mesh = getattr(table, "device_mesh", None)
+    if mesh is None:
+        return table, 0
+    return table.to_local(), mesh.get_local_rank() * -(-len(table) // mesh.size())
+
+
 class FeatureEmbedding(nn.Module):
     """All features of a row, each embedded in ``dim`` numbers: ``Impressions`` -> [B, F, K].
 

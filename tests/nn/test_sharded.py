@@ -1,0 +1,174 @@
+"""Tables sharded over processes against one plain table: lookups, gradients, steps, and memory.
+
+Each worker holds a plain table as well, and knows what every rank asks: the sum of all ranks'
+losses, taken on the plain table, is the oracle.
+"""
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.tensor import DTensor
+
+from isthmus.nn import EmbeddingTable
+from isthmus.nn.sharded import ShardedTable, all_processes, shard_tables, unevenly
+from isthmus.optim import RowAdam
+from tests.processes import together
+
+ROWS, DIM = 10, 3  # shards of 4, 4 and 2 rows over three processes
+
+
+class Two(nn.Module):
+    """A model of two tables of other widths, one of them met twice."""
+
+    def __init__(self, rows=ROWS):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = EmbeddingTable(rows, DIM, std=1.0), EmbeddingTable(5, 2, std=1.0)
+        self.again = nn.ModuleDict({"first": self.first})
+
+
+def models(rows=ROWS):
+    plain, sharded = Two(rows).double(), Two(rows).double()
+    shard_tables(sharded, all_processes())
+    return plain, sharded
+
+
+def whole(table):
+    return table.weight.detach().full_tensor()
+
+
+def asked(rank, case):
+    """What a rank looks up in the case of this name."""
+    g = torch.Generator().manual_seed(rank)
+    return {
+        "each its own": torch.randint(ROWS, (4, 2), generator=g),
+        "again and again": torch.tensor([7, 7, 2, 7, 2, 9]),
+        "none on one rank": torch.arange(0 if rank == 1 else 5),
+        "none at all": torch.empty(0, 3, dtype=torch.int64),
+        "all on one shard": torch.tensor([[1, 3], [0, 1]]),
+        "all on the last shard": torch.tensor(9),
+    }[case]
+
+
+CASES = ["each its own", "again and again", "none on one rank", "none at all"]
+CASES += ["all on one shard", "all on the last shard"]
+
+
+def loss_of(model, rank, case, step=0):
+    """Each place of each rank has a weight of its own."""
+    ids = asked(rank, case)
+    g = torch.Generator().manual_seed(100 * step + rank)
+    first = model.first(ids) * torch.randn(*ids.shape, DIM, generator=g, dtype=torch.float64)
+    second = model.second(ids % 5) * torch.randn(*ids.shape, 2, generator=g, dtype=torch.float64)
+    return (first.square().sum() + second.sum() + first.sum()) / 3
+
+
+def check_lookups(rank):
+    number = dist.get_world_size()
+    plain, sharded = models()
+    assert isinstance(sharded.first, ShardedTable)
+    assert sharded.again["first"] is sharded.first
+    assert torch.equal(whole(sharded.first), plain.first.weight)
+    for case in CASES:
+        ids = asked(rank, case)
+        assert torch.equal(sharded.first(ids), plain.first(ids)), case
+        plain.zero_grad()
+        sharded.zero_grad()
+        loss_of(sharded, rank, case).backward()
+        sum(loss_of(plain, r, case) for r in range(number)).backward()
+        for ours, theirs in zip(sharded.parameters(), plain.parameters(), strict=True):
+            check_gradient(ours, theirs.grad.coalesce(), rank)
+
+
+def check_gradient(weight, expected, rank):
+    """The own touched rows, as the gradient of the plain table has them, and nothing else."""
+    size = -(-len(weight) // dist.get_world_size())
+    ids = expected.indices()[0]
+    own = (ids >= rank * size) & (ids < (rank + 1) * size)
+    assert weight.grad.shape == weight.shape
+    assert torch.equal(weight.grad.coalesce().indices()[0], ids[own])
+    torch.testing.assert_close(weight.grad.coalesce().values(), expected.values()[own])
+
+
+def check_steps(rank):
+    """Row-wise Adam over several steps, and the state of each process is its share."""
+    number = dist.get_world_size()
+    plain, sharded = models()
+    ours, theirs = (RowAdam(m.parameters(), 0.05, l2=0.01) for m in (sharded, plain))
+    for step in range(6):
+        case = CASES[step]
+        for optimizer in (ours, theirs):
+            optimizer.zero_grad()
+        loss_of(sharded, rank, case, step).backward()
+        sum(loss_of(plain, r, case, step) for r in range(number)).backward()
+        ours.step()
+        theirs.step()
+    for weight, expected in zip(sharded.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(weight.detach().full_tensor(), expected.detach())
+        for name in ("mean", "square"):
+            found = ours.state[weight][name]
+            torch.testing.assert_close(found.full_tensor(), theirs.state[expected][name])
+
+
+def check_memory(rank):
+    """Weights and moments of a process are a share of the whole, with nothing behind a view."""
+    number, rows = dist.get_world_size(), 1001
+    _, sharded = models(rows)
+    optimizer = RowAdam(sharded.first.parameters(), 0.05)
+    sharded.first(torch.tensor([0, 500, 1000])).sum().backward()
+    optimizer.step()
+    share = -(-rows // number) if rank < number - 1 else rows - rank * -(-rows // number)
+    state = optimizer.state[sharded.first.weight]
+    for tensor in (sharded.first.weight, state["mean"], state["square"]):
+        assert isinstance(tensor, DTensor)
+        local = tensor.to_local()
+        assert local.untyped_storage().nbytes() == share * DIM * 8
+    assert sharded.first.weight.grad.coalesce().values().numel() <= 3 * DIM
+
+
+def check_uneven(rank):
+    """One looks up more often than the others, and in another table; all get what they asked."""
+    plain, sharded = models()
+    with unevenly(sharded), torch.no_grad():
+        for turn in range(3 * rank):
+            name = ("first", "second")[(turn + rank) % 2]
+            ids = torch.tensor([[turn % 5, 4], [0, turn % 3]])
+            assert torch.equal(getattr(sharded, name)(ids), getattr(plain, name)(ids))
+    ids = torch.tensor([rank])  # and then all go on together
+    assert torch.equal(sharded.first(ids), plain.first(ids))
+
+
+def check_refusals(rank):
+    _, sharded = models()
+    for bad in (ROWS, -1):
+        with pytest.raises(IndexError, match=f"a table of {ROWS} rows"):
+            sharded.first(torch.tensor([0, bad]))
+
+
+def check_fewer_rows_than_processes(rank):
+    plain, sharded = models(rows=2)
+    ids = torch.tensor([1, 0, 1])
+    assert torch.equal(sharded.first(ids), plain.first(ids))
+    sharded.first(ids).sum().backward()
+    assert len(sharded.first.weight.grad.coalesce().indices()[0]) == int(rank < 2)
+
+
+def check_all(rank):
+    check_lookups(rank)
+    check_steps(rank)
+    check_memory(rank)
+    check_uneven(rank)
+    check_refusals(rank)
+    check_fewer_rows_than_processes(rank)
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_sharded_tables_are_the_plain_ones(processes, tmp_path):
+    together(processes, check_all, tmp_path)
+
+
+def test_where_nothing_is_sharded_nothing_happens():
+    model = Two()
+    with unevenly(model):
+        assert model.first(torch.tensor([1])).shape == (1, DIM)

@@ -1,0 +1,34 @@
+"""Several processes of one test, joined by gloo."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+
+def together(number: int, work: Callable[..., None], place: Path, *arguments: Any) -> None:
+    """Call ``work(rank, *arguments)`` in so many processes; what one of them raises is raised.
+
+    ``work`` is a function of a module. ``place`` is a directory, where they find each other.
+    """
+    meeting = place / f"meeting-of-{number}-{len(list(place.iterdir()))}"
+    mp.spawn(_one, (number, work, str(meeting), arguments), nprocs=number)
+
+
+def _one(
+    rank: int, number: int, work: Callable[..., None], meeting: str, arguments: tuple[Any, ...]
+) -> None:
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{meeting}",
+        rank=rank,
+        world_size=number,
+        timeout=timedelta(minutes=5),
+    )
+    try:
+        work(rank, *arguments)
+    finally:
+        dist.destroy_process_group()
