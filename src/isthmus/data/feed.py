@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from isthmus import distributed
 from isthmus.batch import Histories, Impressions
 from isthmus.data.sequences import Windows
 from isthmus.device import moved, on_host
@@ -81,6 +82,11 @@ class Feed:
             raise DataError("there are no training rows; prepare a data set with some")
         if batch_size < 1:
             raise ConfigError(f"the batch size is {batch_size}; it must be at least 1")
+        if batch_size < (size := distributed.peers().size):
+            raise ConfigError(
+                f"{size} processes cannot share out batches of {batch_size} rows; start fewer, or set "
+                "train.batch_size, which is of all processes together, to more"
+            )
         in_memory = isinstance(train, Rows)
         self.source: Source | None = None if in_memory else train
         at_hand: Any = train if in_memory else train.at_hand
@@ -147,7 +153,7 @@ class EpochFeed:
         with self._order(_SHUFFLED) as behind:
             batches = self._all_batches(behind)
         for number, batch in enumerate(batches, behind):
-            self.current = self._with_hidden_domains(batch)
+            self.current = self._own(self._with_hidden_domains(batch))
             self._drawn[_SHUFFLED] = number + 1
             yield number, self.current
 
@@ -170,7 +176,7 @@ class EpochFeed:
             )
         index = self._permuted(self.feed.rows_of(domain, split))
         for batch in self._cut(self.feed.splits[split], index, batch_size):
-            self.current = self._with_hidden_domains(batch) if hide else batch
+            self.current = self._own(self._with_hidden_domains(batch) if hide else batch)
             yield self.current
 
     def round_robin(self, most: int) -> Iterator[Any]:
@@ -183,7 +189,8 @@ class EpochFeed:
             for _ in islice(turns, behind):
                 pass
         for drawn, index in enumerate(islice(turns, most - behind), behind + 1):
-            self.current = self.feed.splits["train"][index].to(self.feed.device)
+            batch = self.feed.splits["train"][index].to(self.feed.device)
+            self.current = self._own(batch)
             self._drawn[_ROUND_ROBIN] = drawn
             yield self.current
 
@@ -238,6 +245,14 @@ class EpochFeed:
             return self._cut(self.train, index[start * size :])
         batches = source.batches(self.number, size, start)
         return (batch.to(self.feed.device) for batch in batches)
+
+    @staticmethod
+    def _own(batch: Any) -> Any:
+        """The rows of a batch that this process takes: all, where it trains alone."""
+        if not distributed.peers().together:
+            return batch
+        mine = batch.on_host()[distributed.take(len(batch))]  # so that the host still knows it there
+        return mine.to(batch.domain.device)
 
     def _permuted(self, index: Tensor) -> Tensor:
         return index[torch.randperm(len(index), generator=self.rng)]
