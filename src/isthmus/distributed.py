@@ -224,14 +224,13 @@ def add_up(
 ) -> dict[str, Tensor]:
     """Add up gradients over all processes, in place, and give the losses of the whole batch.
 
-    Gradients and losses are those of parts, times their share. ``dense`` ones go in one flat
-    bucket; of ``tables``, whose gradients are sparse tensors of rows, the rows that each process
-    met. A parameter that no process has a gradient of keeps none. Nobody adds up the gradient of a
-    table with an attribute ``sharded``: each process has rows of its own of such.
+    Gradients are of ``share()`` times the losses of a part. ``dense`` ones go in one flat bucket; of ``tables``, whose gradients are sparse tensors of rows, the rows that each process
+    met. A parameter that no process has a gradient of keeps none. Those of a sharded table
+    are left alone: each process has rows of its own of it.
     """
-    _add_rows([p for p in tables if p.requires_grad and not getattr(p, "sharded", False)])
+    _add_rows([p for p in tables if p.requires_grad and not _sharded(p)])
     trained = [p for p in dense if p.requires_grad]
-    values = torch.stack([value.detach() for value in losses.values()])
+    values = torch.stack([value.detach() for value in losses.values()]) * share()
     there = values.new_tensor([float(p.grad is not None) for p in trained])
     gradients = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in trained]
     flat = _summed(torch.cat([values, there, *gradients]), "dense")
@@ -240,6 +239,11 @@ def add_up(
     for parameter, anywhere, gradient in zip(trained, there.tolist(), gradients, strict=True):
         parameter.grad = gradient.view_as(parameter) if anywhere else None
     return dict(zip(losses, values, strict=True))
+
+
+def _sharded(tensor: Tensor) -> bool:
+    """Whether it is a ``DTensor``, of which each process has rows of its own."""
+    return hasattr(tensor, "device_mesh")
 
 
 def _add_rows(tables: Sequence[nn.Parameter]) -> None:
@@ -266,10 +270,11 @@ def _add_rows(tables: Sequence[nn.Parameter]) -> None:
 
 @torch.no_grad()
 def broadcast(tensors: Iterable[Tensor]) -> None:
-    """Overwrite tensors by those of the first process."""
+    """Overwrite tensors by those of the first process; sharded ones are everyone's own."""
     if peers().together:
         for tensor in tensors:
-            dist.broadcast(tensor, 0)
+            if not _sharded(tensor):
+                dist.broadcast(tensor, 0)
 
 
 def everyones(value: T) -> list[T]:

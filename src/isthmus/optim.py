@@ -1,12 +1,15 @@
 """One optimiser step, the row-wise optimiser of embedding tables, and the two kinds side by side."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from isthmus import distributed
 from isthmus.errors import TrainingError
+from isthmus.nn.embedding import own_rows
 
 
 def update(
@@ -14,20 +17,29 @@ def update(
     losses: Mapping[str, Tensor],
     *,
     clip: float | None = None,
-) -> None:
+    watch: "Watch | None" = None,
+) -> Mapping[str, Tensor]:
     """Minimise the sum of ``losses`` by one step: the only place where training takes gradients.
+
+    Returns the losses. Where several processes have parts of a batch, they are those of the whole
+    batch, and so are the gradients. On a GPU the losses are noted in ``watch``, where there is one,
+    which looks at them later.
 
     Raises:
         TrainingError: a loss is not finite; it names the terms.
     """
     optimizer.zero_grad(set_to_none=True)
     total = torch.stack(list(losses.values())).sum()
-    if not torch.isfinite(total):
-        terms = ", ".join(f"{name} = {value.item()}" for name, value in losses.items())
-        raise TrainingError(
-            f"the loss is not finite ({terms}); lower train.lr, or set train.clip to bound gradients"
-        )
-    total.backward()
+    if distributed.peers().together:
+        (total * distributed.share()).backward()
+        losses = distributed.add_up(*_kinds(optimizer), losses)
+        total = torch.stack(list(losses.values())).sum()
+    else:
+        total.backward()
+    if watch is not None and total.device.type != "cpu":
+        watch.note(losses)
+    elif not torch.isfinite(total):
+        raise TrainingError(_not_finite({name: value.item() for name, value in losses.items()}))
     if clip is not None:
         dense = [
             p
@@ -37,6 +49,61 @@ def update(
         ]
         nn.utils.clip_grad_norm_(dense, clip)
     optimizer.step()
+    return losses
+
+
+def _kinds(
+    optimizer: "torch.optim.Optimizer | Optimizers",
+) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Parameters with dense gradients, and tables, whose gradients are of rows."""
+    parts = optimizer.parts.values() if isinstance(optimizer, Optimizers) else [optimizer]
+    dense: list[nn.Parameter] = []
+    tables: list[nn.Parameter] = []
+    for part in parts:
+        kind = tables if isinstance(part, RowAdam) else dense
+        kind.extend(p for group in part.param_groups for p in group["params"])
+    return dense, tables
+
+
+class Watch:
+    """Losses of steps on a GPU, looked at every so many steps: each look waits for the device.
+
+    A step whose loss is not finite is named exactly, though later; ``bad`` is its number, from 0, of
+    the ``steps`` that were noted.
+    """
+
+    def __init__(self, every: int = 64) -> None:
+        self.every, self.steps = every, 0
+        self.bad: int | None = None
+        self._terms: list[dict[str, Tensor]] = []
+
+    def note(self, losses: Mapping[str, Tensor]) -> None:
+        """Remember a step's losses; raises what ``look`` does."""
+        self._terms.append({name: value.detach() for name, value in losses.items()})
+        self.steps += 1
+        if len(self._terms) == self.every:
+            self.look()
+
+    def look(self) -> None:
+        """Check the losses noted since the last look.
+
+        Raises:
+            TrainingError: one is not finite; it names the terms of the first such step.
+        """
+        noted, self._terms = self._terms, []
+        if not noted:
+            return
+        values = iter(torch.stack([value for terms in noted for value in terms.values()]).tolist())
+        for step, terms in enumerate(noted, self.steps - len(noted)):
+            found = {name: next(values) for name in terms}
+            if not math.isfinite(sum(found.values())):
+                self.bad = step
+                raise TrainingError(_not_finite(found))
+
+
+def _not_finite(terms: Mapping[str, float]) -> str:
+    told = ", ".join(f"{name} = {value}" for name, value in terms.items())
+    return f"the loss is not finite ({told}); lower train.lr, or set train.clip to bound gradients"
 
 
 def gradients(
@@ -60,7 +127,8 @@ class RowAdam(torch.optim.Optimizer):
 
     Its cost depends on the ids of a batch, never on the vocabulary. Gradients are sparse tensors
     of rows, as ``nn.EmbeddingTable`` gives them. One step count serves all rows: with betas
-    (0.9, 0.99) a row first met late moves by lr, as it would with a count of its own.
+    (0.9, 0.99) a row first met late moves by lr, as it would with a count of its own. Of a table
+    that is sharded over processes each steps its own rows, and holds their moments alone.
     """
 
     def __init__(
@@ -91,18 +159,37 @@ class RowAdam(torch.optim.Optimizer):
         step, (beta1, beta2) = float(state["step"]), group["betas"]
         assert table.grad is not None
         gradient = table.grad.coalesce()
-        ids, grad = gradient.indices()[0], gradient.values()
-        rows = table.index_select(0, ids)
+        weight, first = own_rows(table)
+        means, squares = (own_rows(state[name])[0] for name in ("mean", "square"))
+        ids, grad = gradient.indices()[0] - first, gradient.values()
+        rows = weight.index_select(0, ids)
         grad = grad.add(rows, alpha=2 * group["l2"])
-        mean = state["mean"].index_select(0, ids).lerp_(grad, 1 - beta1)
-        square = (
-            state["square"].index_select(0, ids).mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-        )
-        state["mean"].index_copy_(0, ids, mean)
-        state["square"].index_copy_(0, ids, square)
+        mean = means.index_select(0, ids).lerp_(grad, 1 - beta1)
+        square = squares.index_select(0, ids).mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        means.index_copy_(0, ids, mean)
+        squares.index_copy_(0, ids, square)
         scale = square.div_(1 - beta2**step).sqrt_().add_(group["eps"])
         rows.addcdiv_(mean, scale, value=-group["lr"] / (1 - beta1**step))
-        table.index_copy_(0, ids, rows)
+        weight.index_copy_(0, ids, rows)
+
+
+def summed_rows(ids_N: Tensor, grad_NK: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of equal ids summed, in tensors of N rows however many ids differ.
+
+    To coalesce, a GPU has to tell the host how many there are. Here rows to spare repeat the first
+    id with the first sum: to write it once more changes nothing.
+    """
+    if not len(ids_N):
+        return ids_N, grad_NK
+    sorted_N, order_N = ids_N.sort(stable=True)
+    step_N = torch.zeros_like(sorted_N)
+    step_N[1:] = sorted_N[1:] != sorted_N[:-1]
+    place_N = step_N.cumsum(0)
+    sum_NK = torch.zeros_like(grad_NK).index_add_(0, place_N, grad_NK.index_select(0, order_N))
+    count_N = torch.arange(len(ids_N), device=ids_N.device)
+    chosen_N = count_N.where(count_N <= place_N[-1], 0)
+    id_N = torch.empty_like(sorted_N).scatter_(0, place_N, sorted_N)
+    return id_N.index_select(0, chosen_N), sum_NK.index_select(0, chosen_N)
 
 
 class Optimizers:
