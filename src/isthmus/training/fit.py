@@ -1,21 +1,27 @@
 """The training loop: epochs, validation, early stop, best weights. It knows no model by name."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from isthmus import distributed
 from isthmus.batch import Impressions
 from isthmus.data.feed import EpochFeed, Feed, generator
+from isthmus.device import found
 from isthmus.errors import TrainingError
 from isthmus.models.base import Losses, Model, Told
 from isthmus.nn import EmbeddingTable, masks
-from isthmus.optim import Optimizers, RowAdam, update
+from isthmus.optim import Optimizers, RowAdam, Watch, update
 from isthmus.progress import Reporter, quiet
 from isthmus.schema import Frozen
-from isthmus.training.state import TrainingState
+from isthmus.training.acceleration import compiled, under_autocast
+from isthmus.training.middle import can_resume, noted, restore_random
+from isthmus.training.state import Partial, TrainingState
 
 DROPOUT = (
     1  # the purpose of a generator: what a model draws in an epoch, apart from the feed's order
@@ -37,6 +43,8 @@ class TrainConfig(Frozen):
 
     ``max_rows``: train on so many training rows (of a retriever: of histories, as the model is
     trained on them), drawn once by the seed; without it, on all.
+    ``checkpoint_every``: after each so many steps there is a checkpoint within an epoch too, where
+    the model's epoch may be entered again in its middle; no result depends on it.
     ``metric``: of the validation split, by which epochs are compared. A ranker has an AUC, a
     retriever (by default) its NDCG among the items of the target's domain.
     ``device``: "cpu", "cuda", "cuda:1", or "auto" for a GPU where there is one. ``autocast``: matrix
@@ -53,6 +61,7 @@ class TrainConfig(Frozen):
     clip: PositiveFloat | None = None
     unknown_share: NonNegativeFloat = Field(0.01, lt=1)
     max_rows: PositiveInt | None = None
+    checkpoint_every: PositiveInt | None = None
     device: str = Field("cpu", pattern=r"^(cpu|auto|cuda(:\d+)?)$")
     autocast: bool = False
     compile: bool = False
@@ -66,44 +75,89 @@ def fit(
     *,
     state: TrainingState | None = None,
     on_epoch: Callable[[TrainingState], None] = lambda _: None,
+    on_partial: Callable[[TrainingState], None] = lambda _: None,
     reporter: Reporter = quiet,
 ) -> TrainingState:
     """Train until ``score`` has not risen for ``patience`` epochs; the model ends with the best weights.
 
-    Given a ``state``, go on from it: the result equals an uninterrupted run bit for bit, since
-    order and randomness depend on the seed and the epoch alone. A model without parameters has
-    learnt all that it will from one epoch.
+    Given a ``state``, of an epoch's middle too, go on from it: the result equals an uninterrupted
+    run bit for bit, since order and randomness depend on the seed and the epoch alone, or are in
+    the state. A model without parameters has learnt all that it will from one epoch.
+
+    ``on_partial`` is given the state within an epoch, every ``checkpoint_every`` steps.
+
+    The model goes to the device that ``config`` names, and batches follow; the state is the host's.
 
     Raises:
         TrainingError: a loss is not finite; it names epoch, step and domains.
+        ConfigError: there is no such device.
     """
+    model.to(found(config.device))
+    feed.device = found(config.device)
     optimizer = make_optimizer(model, config)
     if state is None:
         state = TrainingState()
     else:
         model.load_state_dict(state.model)
         optimizer.load_state_dict(state.optimizer)
+    _same_start(model, state)
+    every = _interval(model, config, reporter)
     while not _is_done(model, state, config):
         number = state.epochs
-        epoch = feed.epoch(number)
-        torch.manual_seed(generator(feed.seed, number, DROPOUT).initial_seed())
+        partial, epoch = _entered(model, feed, state)
         model.train()
-        masks_before = [level.clone() for level in model.expert_masks()]
-        with reporter.task(f"epoch {number + 1}", model.steps(epoch)) as advance:
-            losses = _train(model, epoch, optimizer, config, advance)
+        bar = reporter.task(f"epoch {number + 1}", model.steps(epoch))
+        with bar as advance, compiled(model, config.compile):
+            advance(partial.step)
+            for step in _steps(model, epoch, optimizer, config, partial):
+                advance(1)
+                if every and step % every == 0:
+                    on_partial(_within(state, model, optimizer, noted(partial, epoch)))
         model.eval()
         with torch.inference_mode():
-            state.scores.append(score(model))
-        state.losses.append(losses)
-        state.told = {**model.told(), **_churn(model, masks_before)}
+            state.scores.append(distributed.everyones(score(model))[0])
+        state.losses.append(partial.means())
+        state.told = {**model.told(), **_churn(model, partial.masks)}
         state.model = _copied(model.state_dict())
         state.optimizer = _copied(optimizer.state_dict())
+        state.partial = None
         if state.best_epoch == number:
             state.best = state.model
         on_epoch(state)
     model.load_state_dict(state.best)
     model.eval()
     return state
+
+
+def _interval(model: Model, config: TrainConfig, reporter: Reporter) -> int | None:
+    """Steps between checkpoints within an epoch; none where its middle cannot be entered again."""
+    if config.checkpoint_every is None or can_resume(model):
+        return config.checkpoint_every
+    reporter.note(
+        f"train.checkpoint_every has no effect on {model.name!r}, which says itself what an epoch "
+        "consists of: there is a checkpoint at the end of each epoch"
+    )
+    return None
+
+
+def _entered(model: Model, feed: Feed, state: TrainingState) -> tuple[Partial, EpochFeed]:
+    """The next epoch from its start, or from where ``state`` is in it; all randomness is set."""
+    number, partial = state.epochs, state.partial
+    if partial is None:
+        torch.manual_seed(_draws(feed.seed, number).initial_seed())
+        masks_before = [level.clone() for level in model.expert_masks()]
+        return Partial(masks=masks_before), feed.epoch(number)
+    if not restore_random(partial, feed.device):  # other processes than before: other numbers
+        torch.manual_seed(_draws(feed.seed, number, partial.step).initial_seed())
+    return replace(partial, sums=dict(partial.sums)), feed.epoch(number, partial.place)
+
+
+def _within(
+    state: TrainingState, model: Model, optimizer: Optimizers, partial: Partial
+) -> TrainingState:
+    """``state`` in the middle of its next epoch."""
+    weights, moments = _copied(model.state_dict()), _copied(optimizer.state_dict())
+    return replace(state, model=weights, optimizer=moments, partial=partial)
 
 
 def _churn(model: Model, before: Sequence[Tensor]) -> Told:
@@ -113,6 +167,25 @@ def _churn(model: Model, before: Sequence[Tensor]) -> Told:
     changed_D = masks.changed(before, model.expert_masks()).tolist()
     domains = enumerate(model.schema.domains, 1)
     return {CHURN: {name: round(changed_D[d], 6) for d, name in domains}}
+
+
+def _draws(seed: int, epoch: int, step: int = 0) -> torch.Generator:
+    """What a model draws from in an epoch: several processes, on parts of a batch, other numbers."""
+    rank = distributed.peers().rank
+    return generator(
+        seed, epoch, DROPOUT, *([rank] if rank or step else []), *([step] * bool(step))
+    )
+
+
+def _same_start(model: Model, state: TrainingState) -> None:
+    """Go on from where all processes are, by the weights of the first one."""
+    found = distributed.everyones(state.epochs)
+    if len(set(found)) > 1:
+        raise TrainingError(
+            f"processes go on from different epochs ({', '.join(map(str, found))}); keep runs in a "
+            "folder that all machines share"
+        )
+    distributed.broadcast(model.state_dict().values())
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizers:
@@ -130,28 +203,42 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizers:
     return Optimizers(**parts)
 
 
-def _train(
+def _steps(
     model: Model,
     epoch: EpochFeed,
     optimizer: Optimizers,
     config: TrainConfig,
-    advance: Callable[[int], None],
-) -> dict[str, float]:
-    """One epoch of steps; mean of each named loss over the steps that had it."""
-    sums: dict[str, Tensor] = {}
-    counts: dict[str, int] = {}
-    for step, losses in enumerate(_watched(model.epoch(epoch), model, epoch)):
-        try:
-            update(optimizer, losses, clip=config.clip)
-        except TrainingError as error:
-            raise TrainingError(
-                f"epoch {epoch.number + 1}, step {step + 1}, {_culprits(model, epoch)}: {error}"
-            ) from None
-        for name, value in losses.items():
-            sums[name] = sums.get(name, torch.zeros(())) + value.detach()
-            counts[name] = counts.get(name, 0) + 1
-        advance(1)
-    return {name: float(total) / counts[name] for name, total in sums.items()}
+    partial: Partial,
+) -> Iterator[int]:
+    """Take the steps of an epoch that ``partial`` does not count yet; after each, yield its number."""
+    watch, device = Watch(), torch.device(epoch.feed.device)
+    before, every = partial.step, config.checkpoint_every
+    losses_of = under_autocast(model.epoch(epoch), device, config.autocast)
+    for losses in _watched(losses_of, model, epoch):
+        with _naming(partial.step, before, watch, model, epoch):
+            losses = update(optimizer, losses, clip=config.clip, watch=watch)
+            if every and (partial.step + 1) % every == 0:
+                watch.look()  # nothing is kept that diverged
+        partial.add(losses)
+        yield partial.step
+    with _naming(partial.step, before, watch, model, epoch):
+        watch.look()
+
+
+@contextmanager
+def _naming(step: int, before: int, watch: Watch, model: Model, epoch: EpochFeed) -> Iterator[None]:
+    """Say of a diverged step which it was, and of what domains its rows were, if it was just now.
+
+    ``before``: steps of the epoch that ``watch`` did not see.
+    """
+    try:
+        yield
+    except TrainingError as error:
+        if watch.bad is not None:  # on a GPU: the batch is gone, and the weights are not finite
+            where = f"step {before + watch.bad + 1}, noticed after step {before + watch.steps}"
+        else:
+            where = f"step {step + 1}, {_culprits(model, epoch)}"
+        raise TrainingError(f"epoch {epoch.number + 1}, {where}: {error}") from None
 
 
 def _watched(losses: Iterable[Losses], model: Model, epoch: EpochFeed) -> Iterable[Losses]:
@@ -171,12 +258,17 @@ def _culprits(model: Model, epoch: EpochFeed) -> str:
     if batch is None:
         return "before any batch"
     if not isinstance(batch, Impressions):  # a query says nothing of what made the loss infinite
-        return f"a batch of {len(batch)} histories"
+        return f"a batch of {sum(distributed.everyones(len(batch)))} histories"
     bad = ~(torch.isfinite(model(batch)) & torch.isfinite(batch.label))
-    ids = sorted(set(batch.domain[bad].tolist())) or sorted(set(batch.domain.tolist()))
+    ids = _union(batch.domain[bad]) or _union(batch.domain)
     names = ["(unknown)", *model.schema.domains]
     more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
     return f"domain {', '.join(repr(names[i]) for i in ids[:3])}{more}"
+
+
+def _union(ids: Tensor) -> list[int]:
+    """These ids, and those that other processes found in their parts of the batch."""
+    return sorted({one for found in distributed.everyones(ids.tolist()) for one in found})
 
 
 def _is_done(model: Model, state: TrainingState, config: TrainConfig) -> bool:
@@ -189,7 +281,7 @@ def _is_done(model: Model, state: TrainingState, config: TrainConfig) -> bool:
 
 def _copied(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return value.detach().clone()
+        return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
         return {key: _copied(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
