@@ -117,7 +117,7 @@ def _plain_search(
     present = [level[domain] for level in ours.hierarchy.mask]
     gates = [g[domain].detach() for g in ours.hierarchy.gates(ours.embed.domain.weight)]
     start = candidates(present, gates, config, torch.Generator().manual_seed(0))
-    draws = ours._draws(epoch, extra, domain)
+    draws = ours._draws(epoch, extra, domain, epoch.rng)
 
     def once() -> object:
         fit = list(itertools.islice(draws.fit, config.updates))

@@ -25,7 +25,9 @@ from isthmus.errors import ConfigError, IsthmusError
 
 T = TypeVar("T")
 ENVIRONMENT = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-PATIENCE = timedelta(hours=2)  # of those who wait while the first one writes; torchrun ends them sooner
+PATIENCE = timedelta(
+    hours=2
+)  # of those who wait while the first one writes; torchrun ends them sooner
 sent: Counter[str] = Counter()
 """Bytes that this process handed to others, by what they are: dense, sparse, statistics, words."""
 
@@ -136,6 +138,12 @@ def take(rows: int) -> slice:
     """As ``part``, of the batch that losses are computed on from now on."""
     _Now.part = part(rows)
     return _Now.part.rows
+
+
+def dealt(values: Sequence[T]) -> Sequence[T]:
+    """Those of some values that are this process's to work on, every so many."""
+    here = peers()
+    return values[here.rank :: here.size]
 
 
 def share() -> float:
@@ -283,8 +291,19 @@ def everyones(value: T) -> list[T]:
     if not here.together:
         return [value]
     heard: list[Any] = [None] * here.size
-    dist.all_gather_object(heard, value)
+    dist.all_gather_object(heard, _at_home(value))
     return heard
+
+
+def _at_home(value: Any) -> Any:
+    """The same with tensors in main memory, through which words go."""
+    if isinstance(value, Tensor):
+        return value.cpu()
+    if isinstance(value, dict):
+        return {key: _at_home(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_at_home(item) for item in value)
+    return value
 
 
 def from_first(make: Callable[[], T]) -> T:

@@ -132,6 +132,7 @@ class EpochFeed:
         self._drawn, self._begun = dict(place.drawn), dict(place.rng)
         self._behind = set(place.drawn)  # orders that are to be drawn again as they were
         self.current: Any = None  # the last batch to train on, to name the culprit of a bad step
+        self.rows = 0  # of that batch, those of all processes together
 
     @property
     def num_batches(self) -> int:
@@ -207,19 +208,27 @@ class EpochFeed:
                 yield index
 
     def sample(
-        self, domain: int, size: int, *, split: str = "train", extra: Impressions | None = None
+        self,
+        domain: int,
+        size: int,
+        *,
+        split: str = "train",
+        extra: Impressions | None = None,
+        rng: torch.Generator | None = None,
     ) -> Iterator[Any]:
         """Batches of a domain without end, each row once before any comes again.
 
         A domain with fewer rows than ``size`` gives all of them each time. The rows of ``extra``
-        that are of this domain join its own. Such batches are no step's: ``current`` stays. Of a
-        ``Source`` they are of the rows at hand.
+        that are of this domain join its own. Such batches are no step's: ``current`` stays, and no
+        process has parts of them. Of a ``Source`` they are of the rows at hand. Drawn from ``rng``,
+        by default the epoch's own.
         """
         rows = self.feed.splits[split][self.feed.rows_of(domain, split)]
         if extra is not None:
             rows = joined(rows, extra[(extra.domain == domain).nonzero().squeeze(1)])
         while True:
-            yield from self._cut(rows, self._permuted(torch.arange(len(rows))), size)
+            order = torch.randperm(len(rows), generator=rng or self.rng)
+            yield from self._cut(rows, order, size)
 
     def permuted(self, values: Sequence[Any]) -> list[Any]:
         """The values in a random order."""
@@ -246,13 +255,24 @@ class EpochFeed:
         batches = source.batches(self.number, size, start)
         return (batch.to(self.feed.device) for batch in batches)
 
-    @staticmethod
-    def _own(batch: Any) -> Any:
+    def _own(self, batch: Any) -> Any:
         """The rows of a batch that this process takes: all, where it trains alone."""
+        self.rows = len(batch)
         if not distributed.peers().together:
             return batch
-        mine = batch.on_host()[distributed.take(len(batch))]  # so that the host still knows it there
+        mine = batch.on_host()[
+            distributed.take(len(batch))
+        ]  # so that the host still knows it there
         return mine.to(batch.domain.device)
+
+    def beside(self, rows: Tensor) -> tuple[Tensor, float]:
+        """This process's part of rows that a model itself draws for a step, all of them alike.
+
+        And what their mean loss has to be multiplied by, as the weight of the loss is the share that
+        this process has of the batch.
+        """
+        part = distributed.part(len(rows))
+        return rows[part.rows], part.share / distributed.share()
 
     def _permuted(self, index: Tensor) -> Tensor:
         return index[torch.randperm(len(index), generator=self.rng)]

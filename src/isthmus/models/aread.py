@@ -1,6 +1,6 @@
 """AREAD: a hierarchy of experts, of which each domain uses the part that its mask selects."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -9,14 +9,18 @@ import torch.nn.functional as F
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
 
+from isthmus import distributed
 from isthmus.batch import Impressions
 from isthmus.data.augment import AugmentConfig, counterfactual
-from isthmus.data.feed import EpochFeed
+from isthmus.data.feed import EpochFeed, generator
+from isthmus.device import on_host
 from isthmus.errors import ConfigError
 from isthmus.models.base import Losses, ModelConfig, Ranker, Widths, register, resumable
 from isthmus.models.hemp import Draws, SearchConfig, mean_probability_logit, search_domain
 from isthmus.nn import CrossNetwork, ExpertHierarchy, Experts, RowEmbedding, masks
 from isthmus.schema import Absent, Schema
+
+SEARCH = 3  # the purpose of a generator: what a domain's search draws
 
 
 @register("aread", paper="https://arxiv.org/abs/2412.11905")
@@ -110,7 +114,7 @@ class AREAD(Ranker):
 
     def losses(self, batch: Impressions) -> Losses:
         """Bagging: every used head is fitted by itself. Before the first search: their mean."""
-        if self.config.loss == "mean" or not self.hierarchy.searched:
+        if self.config.loss == "mean" or not on_host(self.hierarchy.searched):
             return super().losses(batch)
         logit_BT = self.head_logits(batch)
         used_BT = self.used_heads(batch.domain).to(logit_BT.dtype)
@@ -129,50 +133,69 @@ class AREAD(Ranker):
         for number, batch in feed.numbered():
             step = feed.number * feed.num_batches + number
             if self.hierarchy.mask and self.config.search.is_due(step, self.schema.num_domains):
-                self.search(feed, extra)
+                self.search(feed, extra, step)
             losses = self.losses(batch)
             if self.config.augment_weight and len(extra):
-                rows = torch.randint(len(extra), (len(batch) // 4 + 1,), generator=feed.rng)
-                for name, value in self.losses(extra[rows].to(feed.feed.device)).items():
-                    losses[f"augmented_{name}"] = self.config.augment_weight * value
+                losses.update(self._augmented(feed, extra))
             yield losses
 
     def steps(self, feed: EpochFeed) -> int:
         return feed.num_batches + (self.config.search.warmup_steps if feed.number == 0 else 0)
 
+    def _augmented(self, feed: EpochFeed, extra: Impressions) -> Losses:
+        """Losses of counterfactual rows, a quarter as many as the present batch has."""
+        rows = torch.randint(len(extra), (feed.rows // 4 + 1,), generator=feed.rng)
+        rows, weight = feed.beside(rows)
+        losses = self.losses(extra[rows].to(feed.feed.device))
+        weight *= self.config.augment_weight
+        return {f"augmented_{name}": weight * value for name, value in losses.items()}
+
     @torch.no_grad()
-    def search(self, feed: EpochFeed, extra: Impressions) -> None:
+    def search(self, feed: EpochFeed, extra: Impressions, step: int = 0) -> None:
         """Choose every domain's mask anew (HEMP); nothing but the masks changes.
 
-        ``extra`` are counterfactual rows, which join their domain's own in fitting candidates.
+        ``extra`` are counterfactual rows, which join their domain's own in fitting candidates. What
+        is drawn for a domain depends on the seed, the epoch, ``step`` and the domain alone: several
+        processes search some of the domains each, and find what one would.
         """
-        assert self.embed.domain is not None
-        training, domain_DK = self.training, self.embed.domain.weight.detach()
-        found = [level.clone() for level in self.hierarchy.mask]
+        training, own = self.training, distributed.dealt(feed.domains)
         self.eval()  # running statistics and no dropout: the network that serves
         try:
-            for domain in feed.domains:
-                draws = self._draws(feed, extra, domain)
-                with torch.enable_grad():
-                    mask, _ = search_domain(
-                        self.hierarchy,
-                        self.head,
-                        domain,
-                        domain_DK,
-                        self._frozen_inputs,
-                        draws,
-                        self.config.search,
-                        feed.rng,
-                    )
-                for level, chosen in zip(found, mask, strict=True):
-                    level[domain] = chosen
+            found = distributed.each(lambda: self._searched(own, feed, extra, step))
         finally:
             self.train(training)
-        self.hierarchy.set_mask(found)
+        mask = [level.clone() for level in self.hierarchy.mask]
+        for domain, chosen in (pair for some in found for pair in some.items()):
+            for level, new in zip(mask, chosen, strict=True):
+                level[domain] = new
+        self.hierarchy.set_mask(mask)
+
+    def _searched(
+        self, domains: Sequence[int], feed: EpochFeed, extra: Impressions, step: int
+    ) -> dict[int, masks.Mask]:
+        """The best mask found for each of these domains."""
+        assert self.embed.domain is not None
+        domain_DK = self.embed.domain.weight.detach()
+        found = {}
+        for domain in domains:
+            rng = generator(feed.feed.seed, feed.number, step, domain, SEARCH)
+            draws = self._draws(feed, extra, domain, rng)
+            with torch.enable_grad():
+                found[domain], _ = search_domain(
+                    self.hierarchy,
+                    self.head,
+                    domain,
+                    domain_DK,
+                    self._frozen_inputs,
+                    draws,
+                    self.config.search,
+                    rng,
+                )
+        return found
 
     def choose_parts(self, feed: EpochFeed) -> None:
         # Before the first search of all, gates and losses are those of whole hierarchies.
-        if self.hierarchy.mask and self.config.search.enabled and self.hierarchy.searched:
+        if self.hierarchy.mask and self.config.search.enabled and on_host(self.hierarchy.searched):
             self.search(feed, feed.train[:0])
 
     def expert_masks(self) -> list[Tensor]:
@@ -204,13 +227,15 @@ class AREAD(Ranker):
     def _frozen_inputs(self, batch: Impressions) -> tuple[Tensor, Tensor]:
         return self.first_inputs(batch)
 
-    def _draws(self, feed: EpochFeed, extra: Impressions, domain: int) -> Draws:
+    def _draws(
+        self, feed: EpochFeed, extra: Impressions, domain: int, rng: torch.Generator
+    ) -> Draws:
         """Batches without end: own and counterfactual rows to fit, held-out rows to score on."""
         size, split = self.config.search.batch_size, self.config.search.score_on
-        own = feed.sample(domain, size, extra=extra)
+        own = feed.sample(domain, size, rng=rng, extra=extra)
         if split == "valid" and not len(feed.feed.rows_of(domain, "valid")):
             split = "train"
-        return Draws(own, feed.sample(domain, size, split=split))
+        return Draws(own, feed.sample(domain, size, rng=rng, split=split))
 
     def _counterfactuals(self, feed: EpochFeed) -> Impressions:
         """This epoch's counterfactual rows, of training rows alone (AREAD, 1.6)."""
