@@ -8,6 +8,7 @@ from torch import Tensor
 
 from isthmus.device import moved, on_host
 
+
 class _Columns:
     """Row-aligned tensors: every field has the same first dimension."""
 

@@ -68,6 +68,12 @@ def looked_up(table: Tensor, ids: Tensor) -> Tensor:
     return found if found.device.type == "cpu" else known_as(found, on_host(table)[on_host(ids)])
 
 
+def written(tensor: Tensor, values: Tensor) -> None:
+    """Write what the host changed in ``on_host(tensor)`` to the tensor, which may be that itself."""
+    if tensor is not values:
+        known_as(tensor.copy_(moved(values, tensor.device)), values)
+
+
 def known_as(tensor: Tensor, values: Tensor) -> Tensor:
     """The tensor, of which the host has these values."""
     _known[tensor] = (_version(tensor), values)

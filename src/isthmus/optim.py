@@ -158,10 +158,10 @@ class RowAdam(torch.optim.Optimizer):
         state["step"] += 1
         step, (beta1, beta2) = float(state["step"]), group["betas"]
         assert table.grad is not None
-        gradient = table.grad.coalesce()
         weight, first = own_rows(table)
         means, squares = (own_rows(state[name])[0] for name in ("mean", "square"))
-        ids, grad = gradient.indices()[0] - first, gradient.values()
+        ids, grad = row_gradient(table.grad)
+        ids = ids - first
         rows = weight.index_select(0, ids)
         grad = grad.add(rows, alpha=2 * group["l2"])
         mean = means.index_select(0, ids).lerp_(grad, 1 - beta1)
@@ -173,12 +173,17 @@ class RowAdam(torch.optim.Optimizer):
         weight.index_copy_(0, ids, rows)
 
 
-def summed_rows(ids_N: Tensor, grad_NK: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of equal ids summed, in tensors of N rows however many ids differ.
+def row_gradient(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Ids of a sparse gradient's rows, and each one's sum.
 
-    To coalesce, a GPU has to tell the host how many there are. Here rows to spare repeat the first
-    id with the first sum: to write it once more changes nothing.
+    To coalesce, a GPU has to tell the host how many ids there are. There the tensors have as many
+    rows as the gradient, and those to spare repeat the first id with the first sum: to write it
+    once more changes nothing.
     """
+    if gradient.device.type == "cpu":
+        gradient = gradient.coalesce()
+        return gradient.indices()[0], gradient.values()
+    ids_N, grad_NK = gradient._indices()[0], gradient._values()
     if not len(ids_N):
         return ids_N, grad_NK
     sorted_N, order_N = ids_N.sort(stable=True)

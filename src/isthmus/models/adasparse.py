@@ -7,6 +7,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from torch import Tensor, nn
 
 from isthmus.batch import Impressions
+from isthmus.device import moved, on_host
 from isthmus.models.base import Losses, ModelConfig, Ranker, register
 from isthmus.nn import RowEmbedding, relu_dropout
 from isthmus.nn.mlp import BatchNorm
@@ -83,7 +84,7 @@ class AdaSparse(Ranker):
     def alpha(self) -> float:
         """How hard the factors are by now."""
         start, end = self.config.alpha_start, self.config.alpha_end
-        return start + (end - start) * min(int(self.taken) / self.config.anneal_steps, 1.0)
+        return start + (end - start) * min(int(on_host(self.taken)) / self.config.anneal_steps, 1.0)
 
     def forward(self, batch: Impressions) -> Tensor:
         return self.score(batch)[0]
@@ -111,8 +112,8 @@ class AdaSparse(Ranker):
         low, high = self.config.prune_min, self.config.prune_max
         outside_L = (pruned_L < low) | (pruned_L > high)
         distance = ((pruned_L - (low + high) / 2).abs() * outside_L).mean()
-        weight = self.config.sparsity + self.config.sparsity_growth * int(self.taken)
+        weight = self.config.sparsity + self.config.sparsity_growth * int(on_host(self.taken))
         weight = min(weight, self.config.sparsity_max)
         if self.training:
-            self.taken = self.taken + 1
+            self.taken = moved(on_host(self.taken) + 1, self.taken.device)
         return {"bce": bce, "sparsity": weight * distance}

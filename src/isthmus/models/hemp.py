@@ -18,9 +18,10 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from torch import Tensor, nn
 
 from isthmus.batch import Impressions
+from isthmus.device import moved, on_host
 from isthmus.nn import ExpertHierarchy, masks
 from isthmus.nn.hierarchy import masked_gates
-from isthmus.optim import update
+from isthmus.optim import Watch, update
 from isthmus.schema import Absent, Frozen
 
 Bottom = Callable[[Impressions], tuple[Tensor, Tensor]]
@@ -180,14 +181,13 @@ def candidates(
     present = [level.expand(number, -1, -1) for level in present]
     # Kept edges weigh more than any absent one in every other candidate: topped up, not replaced.
     odd = (torch.arange(number) % 2 == 1)[:, None, None]
-    lifted = [
-        w + 1e3 * (level & odd.to(w.device)) for w, level in zip(weight, present, strict=True)
-    ]
+    odd = moved(odd, weight[0].device)
+    lifted = [w + 1e3 * (level & odd) for w, level in zip(weight, present, strict=True)]
     allowed = everything if config.regrow else present
     start = masks.keep_strongest(allowed, lifted, config.start_density)
     share = (torch.randn(number, generator=rng).abs() * config.flips).clamp(max=1)
     share[0] = 0
-    mixed = masks.flipped(start, share.to(weight[0].device), rng)
+    mixed = masks.flipped(start, moved(share, weight[0].device), rng)
     if not config.regrow:
         mixed = [m & level for m, level in zip(mixed, present, strict=True)]
     mixed = masks.repaired(mixed)
@@ -210,7 +210,7 @@ def search_domain(
     # Regrowth judges all edges alike; by the masked gates a pruned edge would never come back.
     gates = [g[domain].detach() for g in hierarchy.gates(domain_DK, masked=not config.regrow)]
     start = candidates(present, gates, config, rng)
-    keeps_present = config.incumbent and bool(hierarchy.searched)
+    keeps_present = config.incumbent and bool(on_host(hierarchy.searched))
     if keeps_present:
         start = [torch.cat([p[None], s[1:]]) for p, s in zip(present, start, strict=True)]
     head = StackedHead(hierarchy, head_TO, domain_DK[domain], start)
@@ -219,8 +219,8 @@ def search_domain(
         loss_Z = _paired_losses(head, bottom, draws.score, config.scorings)
     else:
         loss_Z = _unpaired_losses(head, bottom, draws.score, config.scorings)
-    best = int(loss_Z.argmin())
-    return [level[best] for level in head.mask], loss_Z
+    best = loss_Z.argmin()[None]
+    return [level.index_select(0, best)[0] for level in head.mask], loss_Z
 
 
 def _fit_and_prune(
@@ -232,9 +232,10 @@ def _fit_and_prune(
     keep_first: bool,
 ) -> None:
     optimizer = torch.optim.Adam(head.parameters(), config.lr, betas=(0.9, 0.99), fused=True)
+    watch = Watch()
     for step in range(1, config.updates + 1):
         loss_ZT = head.head_losses(next(batches), bottom)
-        update(optimizer, {"candidates": head.bagging(loss_ZT).sum()})
+        update(optimizer, {"candidates": head.bagging(loss_ZT).sum()}, watch=watch)
         with torch.no_grad():
             gates = head.gates()
             weight = masks.importance(gates)
@@ -246,6 +247,7 @@ def _fit_and_prune(
             for level, before in zip(pruned, head.mask, strict=True):
                 level[0] = before[0]
         head.mask = pruned
+    watch.look()
 
 
 def _merit(loss_ZT: Tensor, used_ZT: Tensor) -> Tensor:
@@ -260,10 +262,10 @@ def _merit(loss_ZT: Tensor, used_ZT: Tensor) -> Tensor:
 def _paired_losses(
     head: StackedHead, bottom: Bottom, batches: Iterator[Impressions], number: int
 ) -> Tensor:
-    total, rows = torch.zeros(len(head.head)), 0
+    total, rows = head.head.new_zeros(len(head.head)), 0
     for _ in range(number):
         batch = next(batches)
-        total += head.logloss(batch, bottom).cpu()
+        total += head.logloss(batch, bottom)
         rows += len(batch)
     return total / rows
 

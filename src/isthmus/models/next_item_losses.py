@@ -15,14 +15,15 @@ from torch import Tensor, nn
 
 from isthmus.batch import Histories
 from isthmus.data.feed import generator
+from isthmus.device import looked_up, moved, on_host, written
 from isthmus.models.base import ModelConfig
 from isthmus.nn.towers import Routing
 from isthmus.schema import Schema
 
 Vectors = Callable[[Tensor], Tensor]
 """Ids of items [...] -> what queries are compared with [..., H]."""
-CELLS = 2**19
-"""Scores of a full softmax that are in memory at a time."""
+CELLS, GPU_CELLS = 2**19, 2**26
+"""Scores of a full softmax that are in memory at a time: what a cache holds, and what a GPU likes."""
 _NEGATIVES = 2  # the purpose of a generator: which items a step compares with
 
 
@@ -74,12 +75,16 @@ class Catalogue(nn.Module):
     @torch.no_grad()
     def learn(self, batch: Histories) -> None:
         """Take note of the domains of a batch's items."""
+        batch = batch.on_host()
+        domain_I, known_I = on_host(self.domain_I), on_host(self.known_I)
         items = torch.cat([batch.items.flatten(), batch.target])
-        news = (~self.known_I[items] & (items > 0)).nonzero()[:, 0].flip(0)  # the first comes last
+        news = (~known_I[items] & (items > 0)).nonzero()[:, 0].flip(0)  # the first comes last
         if len(news):
             domains = torch.cat([batch.domains.flatten(), batch.domain])
-            self.domain_I[items[news]] = domains[news]
-            self.known_I[items[news]] = True
+            domain_I[items[news]] = domains[news]
+            known_I[items[news]] = True
+            written(self.domain_I, domain_I)
+            written(self.known_I, known_I)
             self._groups.clear()
 
     @torch.no_grad()
@@ -89,7 +94,7 @@ class Catalogue(nn.Module):
 
     def candidates(self, kind: str) -> "Candidates":
         """Known items by "domain", or "all" as one group."""
-        if kind not in self._groups:
+        if kind not in self._groups or self._groups[kind].items.device != self.known_I.device:
             group_I = self.domain_I if kind == "domain" else torch.zeros_like(self.domain_I)
             groups = self.domains if kind == "domain" else 1
             self._groups[kind] = Candidates(group_I, self.known_I, groups)
@@ -107,7 +112,7 @@ class Catalogue(nn.Module):
         edge = F.pad(weight.cumsum(0), (1, 0))
         low_G1, high_G1 = edge[of.start_G, None], edge[of.end_G, None]
         chance_GM = torch.rand(len(of.sizes), number, generator=rng, dtype=torch.float64)
-        height_GM = low_G1 + chance_GM.to(edge) * (high_G1 - low_G1)
+        height_GM = low_G1 + moved(chance_GM, edge.device) * (high_G1 - low_G1)
         place_GM = torch.searchsorted(edge, height_GM, right=True) - 1
         last_G1 = (of.end_G - 1).clamp(min=0)[:, None]
         place_GM = place_GM.clamp(min=0).minimum(last_G1)  # rounding may reach the edge
@@ -115,19 +120,22 @@ class Catalogue(nn.Module):
 
 
 class Candidates:
-    """Known items sorted by group: ``items``, ``sizes`` of the G groups, ``place_I`` within its own."""
+    """Known items sorted by group: ``items``, ``sizes`` of the G groups, ``place_I`` within its own.
+
+    Sorted on the host, and then brought to where ``group_I`` is.
+    """
 
     def __init__(self, group_I: Tensor, known_I: Tensor, groups: int) -> None:
-        known = known_I.nonzero()[:, 0]
-        self.items = known[group_I[known].argsort(stable=True)]
-        self.group_I = group_I
-        size_G = torch.bincount(group_I[self.items], minlength=groups)
+        self.group_I, device = group_I, group_I.device
+        group_I, known = on_host(group_I), on_host(known_I).nonzero()[:, 0]
+        items = known[group_I[known].argsort(stable=True)]
+        size_G = torch.bincount(group_I[items], minlength=groups)
         self.sizes: list[int] = size_G.tolist()
-        self.end_G = size_G.cumsum(0)
-        self.start_G = self.end_G - size_G
-        count = torch.arange(len(self.items), device=known.device)
-        self.place_I = torch.zeros_like(group_I)
-        self.place_I[self.items] = count - self.start_G.repeat_interleave(size_G)
+        end_G = size_G.cumsum(0)
+        place_I, start_G = torch.zeros_like(group_I), end_G - size_G
+        place_I[items] = torch.arange(len(items)) - start_G.repeat_interleave(size_G)
+        self.items, self.place_I = moved(items, device), moved(place_I, device)
+        self.start_G, self.end_G = moved(start_G, device), moved(end_G, device)
 
 
 class NextItemLoss(nn.Module):
@@ -141,7 +149,7 @@ class NextItemLoss(nn.Module):
 
     def forward(self, query_QNH: Tensor, target_N: Tensor, items: Vectors) -> Tensor:
         of = self.catalogue.candidates(self.config.candidates)
-        routing = Routing.of(of.group_I[target_N], len(of.sizes))
+        routing = Routing.of(looked_up(of.group_I, target_N), len(of.sizes))
         if not len(target_N):
             return query_QNH.sum(2)
         sorted_QNH, sorted_N = query_QNH.index_select(1, routing.order), routing.sort(target_N)
@@ -163,9 +171,10 @@ class NextItemLoss(nn.Module):
         positive_QN = (query_QNH * items(target_N)).sum(2)
         groups = [group for group, size in enumerate(sizes) if size]
         present = [sizes[group] for group in groups]
+        chosen = moved(torch.tensor(groups), drawn_GM.device)
         rows = zip(
             groups,
-            items(drawn_GM[groups]).unbind(),
+            items(drawn_GM.index_select(0, chosen)).unbind(),
             query_QNH.split(present, 1),
             positive_QN.split(present, 1),
             target_N.split(present),
@@ -224,7 +233,8 @@ class _Softmax(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query_XH: Tensor, vector_VH: Tensor, place_X: Tensor) -> Tensor:
-        ctx.rows = max(1, CELLS // len(vector_VH))
+        cells = CELLS if query_XH.device.type == "cpu" else GPU_CELLS
+        ctx.rows = max(1, cells // len(vector_VH))
         total_X, own_X = query_XH.new_empty(2, len(query_XH))
         chunks = (x.split(ctx.rows) for x in (query_XH, place_X, total_X, own_X))
         for query, place, total, own in zip(*chunks, strict=True):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from isthmus.batch import Impressions
+from isthmus.device import looked_up
 from isthmus.errors import ConfigError
 from isthmus.models.base import ModelConfig, Ranker
 from isthmus.nn.towers import Routing
@@ -38,7 +39,7 @@ class PartsRanker(Ranker):
 
     def part(self, batch: Impressions) -> Tensor:
         """Which part each row meets: [B]."""
-        return self.part_D[batch.domain]
+        return looked_up(self.part_D, batch.domain)
 
     def routing(self, batch: Impressions) -> Routing:
         """The rows of a batch sorted by part, for layers that take ``Routing``."""

@@ -12,6 +12,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from torch import Tensor, nn
 
 from isthmus.batch import Histories
+from isthmus.device import moved, on_host
 from isthmus.models.base import Losses, Told, register
 from isthmus.models.sequential import SequentialRetriever, TransformerConfig
 from isthmus.nn.sequence import SequenceEmbedding, Tokens
@@ -181,7 +182,8 @@ class SyNCRec(SequentialRetriever):
     def _weights(self, loss_QN: Tensor, domain_N: Tensor) -> Tensor:
         """Each domain's weight in the cross loss, [D]; in training the running gaps are moved first."""
         running_D = self.gap_D
-        count_D = torch.bincount(domain_N, minlength=len(running_D))
+        count_D = torch.bincount(on_host(domain_N), minlength=len(running_D))
+        count_D = moved(count_D, running_D.device)
         met_D = self.met_D | (count_D > 0)
         if self.training:
             gap_N = loss_QN[0] - loss_QN[1]
@@ -231,7 +233,7 @@ class SyNCRec(SequentialRetriever):
     def _compared(self, domain_N: Tensor) -> tuple[Tensor, list[int]]:
         """Tokens sorted by domain, so many of each at most, drawn anew at each step; sizes of domains."""
         most, order = self.config.mim_negatives, domain_N.argsort(stable=True)
-        sizes = torch.bincount(domain_N).tolist()
+        sizes = torch.bincount(on_host(domain_N)).tolist()
         if max(sizes) > most:
             shuffled = torch.randperm(len(domain_N), device=domain_N.device)
             order = shuffled[domain_N[shuffled].argsort(stable=True)]

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from isthmus.device import on_host
+
 
 class Centres(nn.Module):
     """Dynamic routing to C centres (ADL, SIGIR 2023): rows [B, I] -> centre of each [B].
@@ -34,7 +36,7 @@ class Centres(nn.Module):
         return (unit_BI @ self.centre.T).argmax(dim=1)
 
     def _follow(self, unit_BI: Tensor) -> None:
-        if not self.started:
+        if not on_host(self.started):
             if len(unit_BI) < len(self.centre):
                 return  # centres that start at one row stay one
             self.centre.copy_(_spread(unit_BI, len(self.centre)))

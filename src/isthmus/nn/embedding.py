@@ -13,7 +13,11 @@ from isthmus.schema import Schema
 
 
 class _Lookup(torch.autograd.Function):
-    """Rows of a table, whose gradient is a coalesced sparse tensor of the rows that were met."""
+    """Rows of a table, whose gradient is a sparse tensor of the rows that were met.
+
+    On the CPU it is coalesced. A GPU would have to tell the host how many rows differ, so there it
+    has a row for each id that was asked for; the optimiser sums them.
+    """
 
     @staticmethod
     def forward(ctx: Any, table_RK: Tensor, ids: Tensor) -> Tensor:
@@ -24,6 +28,10 @@ class _Lookup(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (ids,) = ctx.saved_tensors
+        if ids.device.type != "cpu":
+            rows_NK = grad.reshape(-1, grad.shape[-1])
+            ids_1N = ids.reshape(1, -1)
+            return torch.sparse_coo_tensor(ids_1N, rows_NK, ctx.shape, check_invariants=False), None
         ids_U, place = torch.unique(ids.flatten(), return_inverse=True)
         rows_UK = torch.ops.aten.embedding_dense_backward(
             grad.reshape(-1, grad.shape[-1]), place, len(ids_U), -1, False

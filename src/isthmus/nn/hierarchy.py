@@ -66,7 +66,8 @@ class ExpertHierarchy(nn.Module):
 
     def active(self) -> list[Tensor]:
         """Which experts each domain uses, by level: [D, n_level] Booleans."""
-        return [a.expand(self.domains, -1) for a in masks.active(self.mask, self.sizes)]
+        levels = masks.active(self.mask, self.sizes)
+        return [level.to(self.group.device).expand(self.domains, -1) for level in levels]
 
     def gates(self, domain_DK: Tensor, *, masked: bool = True) -> list[Tensor]:
         """What an expert takes of each one below, for every domain: [D, S, T] a level.

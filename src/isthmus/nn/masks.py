@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from isthmus.device import moved
+
 Mask = list[Tensor]
 
 
@@ -95,7 +97,7 @@ def flipped(mask: Sequence[Tensor], share: Tensor, generator: torch.Generator) -
         flat = level.flatten(-2)
         kept = flat.sum(-1)
         number = torch.minimum((share * kept).round().long(), flat.shape[-1] - kept)
-        order = torch.rand(flat.shape, generator=generator, device=generator.device).to(flat.device)
+        order = moved(torch.rand(flat.shape, generator=generator), flat.device)
         drop = _first(order.masked_fill(~flat, torch.inf), number)
         add = _first(order.masked_fill(flat, torch.inf), number)
         result.append(((flat & ~drop) | add).view_as(level))

@@ -8,12 +8,13 @@ Shape letters: B histories, L their length, N tokens, R rows of the packed strea
 P = R * S slots, H width.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
 
 from isthmus.batch import Histories
+from isthmus.device import moved
 from isthmus.nn.embedding import EmbeddingTable
 from isthmus.nn.transformer import dropout
 
@@ -25,6 +26,10 @@ class Inputs:
     item: Tensor
     domain: Tensor
     position: Tensor  # of the token within its sequence, from 0
+
+    def to(self, device: torch.device) -> "Inputs":
+        """On a device, by copies that the host does not wait for."""
+        return Inputs(*(moved(getattr(self, f.name), device) for f in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,13 @@ class Tokens:
 
     @classmethod
     def of(cls, batch: Histories, longest: int) -> "Tokens":
-        """Tokens of the newest ``longest`` items and of the next item; padding (id 0) leaves none."""
+        """Tokens of the newest ``longest`` items and of the next item; padding (id 0) leaves none.
+
+        How users are packed into rows is the host's to decide, so it makes the tokens of a batch on
+        a GPU as well, of what it knows the batch to be.
+        """
+        if batch.domain.device.type != "cpu":
+            return cls.of(batch.on_host(), longest).to(batch.domain.device)
         items_BT = torch.cat([batch.items[:, -longest:], batch.target[:, None]], dim=1)
         domains_BT = torch.cat([batch.domains[:, -longest:], batch.domain[:, None]], dim=1)
         is_token_BT = items_BT > 0
@@ -73,6 +84,13 @@ class Tokens:
             rows=rows,
             slots=slots,
         )
+
+    def to(self, device: torch.device) -> "Tokens":
+        """On a device, by copies that the host does not wait for."""
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}
+        there = {name: moved(c, device) for name, c in columns.items() if isinstance(c, Tensor)}
+        inputs = {"cross": self.cross.to(device), "own": self.own.to(device)}
+        return Tokens(**{**columns, **there, **inputs})
 
     def spread(self, x_NH: Tensor) -> Tensor:
         """Tokens at their places in the packed rows, zeros in between: [P, H]."""

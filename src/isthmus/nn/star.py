@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from isthmus.nn.towers import is_aligned
+from isthmus.device import moved, on_host
+from isthmus.nn.towers import is_aligned, parts_of
 
 MOMENTUM, EPS = 0.1, 1e-5  # of batch normalisation, as in torch
 
@@ -80,7 +81,7 @@ class StarLinear(nn.Module):
 
     def forward(self, sorted_BI: Tensor, sizes: list[int]) -> Tensor:
         bias_PO = self.bias + self.part_bias
-        part_B = _parts(sizes, sorted_BI.device)
+        part_B = parts_of(sizes, sorted_BI.device)
         if self.weight.shape[1] == 1:  # one column a part: to fetch it beats a product a part
             weight_PI = (self.weight * self.part_weight).squeeze(2)
             out_BO = (sorted_BI * F.embedding(part_B, weight_PI)).sum(1, keepdim=True)
@@ -113,8 +114,8 @@ class PartitionedNorm(nn.Module):
         self.few_rows = few_rows
 
     def forward(self, sorted_BI: Tensor, sizes: list[int]) -> Tensor:
-        rows_P = torch.tensor(sizes, device=sorted_BI.device)
-        part_B = _parts(sizes, sorted_BI.device)
+        rows_P = moved(torch.tensor(sizes), sorted_BI.device)
+        part_B = parts_of(sizes, sorted_BI.device)
         mean_PI, var_PI = self.mean, self.var
         if self.training:
             mean_PI, var_PI = self._statistics(sorted_BI, part_B, rows_P[:, None].to(sorted_BI))
@@ -137,7 +138,7 @@ class PartitionedNorm(nn.Module):
 
     @torch.no_grad()
     def _start(self, x_BI: Tensor) -> None:
-        if not self.started and len(x_BI) > 1:
+        if not on_host(self.started) and len(x_BI) > 1:
             self.mean.copy_(x_BI.mean(0).expand_as(self.mean))
             self.var.copy_(x_BI.var(0).expand_as(self.var))
             self.started.fill_(True)
@@ -158,9 +159,3 @@ def _sums(sorted_BI: Tensor, rows_P1: Tensor) -> Tensor:
     start_P = rows_P.cumsum(0) - rows_P
     places_B = torch.arange(len(sorted_BI), device=sorted_BI.device)
     return F.embedding_bag(places_B, sorted_BI, start_P, mode="sum")  # the fastest sum of slices
-
-
-def _parts(sizes: list[int], device: torch.device) -> Tensor:
-    """Which part each of the sorted rows is of: [B]."""
-    rows_P = torch.tensor(sizes, device=device)
-    return torch.arange(len(sizes), device=device).repeat_interleave(rows_P)

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isthmus.device import moved, on_host
+
 LINE = 16
 """Numbers of four bytes that a cache line holds."""
 
@@ -27,7 +29,7 @@ class Routing:
     @classmethod
     def of(cls, domain_B: Tensor, domains: int) -> "Routing":
         """Sort a batch's rows; ``domains`` counts the ids, the unknown domain included."""
-        sizes = torch.bincount(domain_B, minlength=domains).tolist()
+        sizes = torch.bincount(on_host(domain_B), minlength=domains).tolist()
         return cls(domain_B.argsort(stable=True), sizes)
 
     def sort(self, x_BX: Tensor) -> Tensor:
@@ -37,6 +39,12 @@ class Routing:
     def unsort(self, x_BX: Tensor) -> Tensor:
         """Rows in the batch's order again."""
         return torch.empty_like(x_BX).index_copy(0, self.order, x_BX)
+
+
+def parts_of(sizes: Sequence[int], device: torch.device) -> Tensor:
+    """Which part each of the sorted rows is of: [B]."""
+    part_B = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    return moved(part_B, device)
 
 
 def is_aligned(width: int, out: int) -> bool:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from isthmus.nn.towers import DomainLinear
+from isthmus.nn.towers import DomainLinear, parts_of
 
 EPS = 1e-5  # of layer normalisation, as in torch
 
@@ -208,7 +208,6 @@ class PartFeedForward(nn.Module):
         added_NH = self.down(F.gelu(self.up(sorted_NH, sizes)), sizes)
         sorted_NH = sorted_NH + dropout(added_NH, self.dropout, self.training)
         normal_NH = F.layer_norm(sorted_NH, sorted_NH.shape[1:], eps=EPS)
-        size_D = torch.tensor(sizes, device=sorted_NH.device)
-        part_N = torch.arange(len(sizes), device=sorted_NH.device).repeat_interleave(size_D)
+        part_N = parts_of(sizes, sorted_NH.device)
         scale_NH, shift_NH = F.embedding(part_N, self.scale), F.embedding(part_N, self.shift)
         return torch.addcmul(shift_NH, normal_NH, scale_NH)
