@@ -1,6 +1,6 @@
-"""Checkpoints: a directory an epoch, whole or absent, checksummed, and never pickle.
+"""Checkpoints: a directory each, whole or absent, checksummed, and never pickle.
 
-::
+At the end of an epoch::
 
     epoch-0003/model.safetensors       weights and buffers at the end of the epoch
                optimizer.safetensors   the tensors of the optimiser's state
@@ -8,13 +8,19 @@
                state.json              scores, losses, and how the tensors above nest
                manifest.json           the SHA-256 of each of these, and of itself; written last
 
+In the middle of the fourth it is ``epoch-0003-step-00000500``, which has the weights after so many
+steps, and ``partial.safetensors``: sums of losses, masks before the epoch, states of generators.
+
 Two runs that did the same hold the same bytes: there is no time, path or machine in them.
 """
 
 import json
 import re
 from pathlib import Path
+from typing import Any
 
+from isthmus import distributed
+from isthmus.data.feed import Place
 from isthmus.errors import IntegrityError, IsthmusError, MismatchError, TrainingError
 from isthmus.files import (
     Digest,
@@ -29,23 +35,27 @@ from isthmus.files import (
     sweep,
 )
 from isthmus.progress import Reporter, quiet
-from isthmus.training.state import TrainingState
+from isthmus.training.state import Partial, TrainingState
 from isthmus.training.tensors import Json, flatten, pack, restore, same_bits, unpack
 
 FORMAT = "isthmus-checkpoint"
 VERSION = 1
+_NAME = re.compile(r"epoch-(\d{4,})(?:-step-(\d{8,}))?")
 _MEND = "Delete this checkpoint's directory; training then goes on from the one before it."
 
 
 def save(state: TrainingState, directory: Path | str, *, keep: int = 2) -> Path:
-    """Write the checkpoint of ``state``'s last epoch, then delete all but the newest ``keep``.
+    """Write the checkpoint of ``state``, then delete all but the newest ``keep``.
 
-    The caller holds the run's lock. What killed writers left behind is swept away. Raises
+    Of several processes the first one writes. The caller holds the run's lock. What killed writers left behind is swept away. Raises
     TrainingError, with the checkpoints so far intact, when the disk is full.
     """
     assert keep >= 1, "a checkpoint that is deleted at once protects nothing"
     directory = Path(directory)
-    final = directory / f"epoch-{state.epochs:04d}"
+    here = state.epochs, state.partial.step if state.partial else 0
+    final = directory / _name(*here)
+    if not distributed.peers().leads:
+        return final
     try:
         sweep(directory)
         with directory_atomically(final) as temporary:
@@ -53,21 +63,31 @@ def save(state: TrainingState, directory: Path | str, *, keep: int = 2) -> Path:
                 (temporary / name).write_bytes(content)
     except StorageError as error:
         raise TrainingError(
-            f"the checkpoint of epoch {state.epochs} could not be kept. {error} "
+            f"the checkpoint of {_told(*here)} could not be kept. {error} "
             "Training then goes on from the last checkpoint."
         ) from error
-    numbers = checkpoints(directory)
-    # later ones are of an attempt that was damaged, and given up for an earlier epoch
-    newest = sorted(number for number in numbers if number <= state.epochs)[-keep:]
-    for number in set(numbers) - set(newest):
-        remove(numbers[number])
+    there = _all(directory)
+    # later ones are of an attempt that was damaged, and given up for an earlier one
+    newest = sorted(place for place in there if place <= here)[-keep:]
+    for place in set(there) - set(newest):
+        remove(there[place])
     return final
 
 
+def _name(epochs: int, step: int) -> str:
+    return f"epoch-{epochs:04d}" + (f"-step-{step:08d}" if step else "")
+
+
+def _told(epochs: int, step: int) -> str:
+    return f"step {step} of epoch {epochs + 1}" if step else f"epoch {epochs}"
+
+
 def _contents(state: TrainingState) -> dict[str, bytes]:
-    nested = {"model": state.model, "optimizer": state.optimizer, "best": state.best}
-    if same_bits(state.best, state.model):
-        del nested["best"]
+    nested: dict[str, Any] = {"model": state.model, "optimizer": state.optimizer}
+    if not same_bits(state.best, state.model):
+        nested["best"] = state.best
+    if state.partial:
+        nested["partial"] = {**vars(state.partial), "place": vars(state.partial.place)}
     tree: dict[str, Json] = {
         "scores": flatten(state.scores)[0],
         "losses": flatten(state.losses)[0],
@@ -81,18 +101,21 @@ def _contents(state: TrainingState) -> dict[str, bytes]:
         "format": FORMAT,
         "version": VERSION,
         "epoch": state.epochs,
+        **({"step": state.partial.step} if state.partial else {}),
         "files": {name: digest_of(content).model_dump() for name, content in files.items()},
     }
     return {**files, "manifest.json": sealed(manifest)}
 
 
 def checkpoints(directory: Path | str) -> dict[int, Path]:
-    """The checkpoints that there are, good or damaged, by their epoch."""
-    return {
-        int(path.name[6:]): path
-        for path in Path(directory).glob("epoch-*")
-        if re.fullmatch(r"epoch-\d{4,}", path.name)
-    }
+    """The checkpoints of ends of epochs that there are, good or damaged, by their epoch."""
+    return {epochs: path for (epochs, step), path in _all(directory).items() if not step}
+
+
+def _all(directory: Path | str) -> dict[tuple[int, int], Path]:
+    """All that there are, by completed epochs and steps of the next one."""
+    named = {path: _NAME.fullmatch(path.name) for path in Path(directory).glob("epoch-*")}
+    return {(int(m[1]), int(m[2] or 0)): path for path, m in named.items() if m}
 
 
 def latest(directory: Path | str, *, reporter: Reporter = quiet) -> TrainingState | None:
@@ -103,14 +126,14 @@ def latest(directory: Path | str, *, reporter: Reporter = quiet) -> TrainingStat
     MismatchError for checkpoints of another version of the format.
     """
     damaged: list[str] = []
-    for number, path in sorted(checkpoints(directory).items(), reverse=True):
+    for place, path in sorted(_all(directory).items(), reverse=True):
         try:
             state = load(path)
         except IntegrityError as error:
             damaged.append(str(error))
             continue
         if damaged:
-            reporter.note(f"Going on from epoch {number}: {' '.join(damaged)}")
+            reporter.note(f"Going on from {_told(*place)}: {' '.join(damaged)}")
         return state
     if damaged:
         raise IntegrityError(
@@ -135,9 +158,11 @@ def load(path: Path | str) -> TrainingState:
         )
     try:
         state = _state(path, {k: Digest.model_validate(v) for k, v in manifest["files"].items()})
-        epochs = {manifest["epoch"], state.epochs, int(path.name.removeprefix("epoch-"))}
-        if len(epochs) > 1:
-            raise ValueError(f"it claims to be of the epochs {sorted(epochs)} at once")
+        step = state.partial.step if state.partial else 0
+        names = {path.name, _name(state.epochs, step)}
+        names.add(_name(manifest["epoch"], manifest.get("step", 0)))
+        if len(names) > 1:
+            raise ValueError(f"it claims to be {' and '.join(sorted(names))} at once")
     except IsthmusError:
         raise
     except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
@@ -149,8 +174,11 @@ def _state(path: Path, files: dict[str, Digest]) -> TrainingState:
     content = {name: read_verified(path, name, known, _MEND) for name, known in files.items()}
     tree = json.loads(content["state.json"])
     values = {name: restore(tree[name], {}) for name in ("scores", "losses")}
-    for name in ("model", "optimizer", "best"):
+    for name in ("model", "optimizer", "best", "partial"):
         if name in tree:
             values[name] = restore(tree[name], unpack(content[f"{name}.safetensors"]))
     values.setdefault("best", values["model"])
+    if "partial" in values:
+        noted = values["partial"]
+        values["partial"] = Partial(**{**noted, "place": Place(**noted["place"])})
     return TrainingState(**values)
