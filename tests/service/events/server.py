@@ -9,6 +9,7 @@ import redis
 
 BINARY = shutil.which("redis-server")
 WHY_NOT = "redis-server is not installed"
+PATIENCE = 60
 SAFE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
 
 
@@ -26,15 +27,16 @@ class Server:
             [BINARY, *place, "--dir", str(self.directory), *self.options],
             stdout=subprocess.DEVNULL,
         )
-        for _ in range(200):
+        for _ in range(PATIENCE * 50):
             try:
                 with redis.Redis.from_url(self.url) as client:
                     client.ping()
             except redis.RedisError:
+                assert self.process.poll() is None, "the server did not start"
                 time.sleep(0.02)  # until it listens
             else:
                 return self
-        raise AssertionError("the server did not start")
+        raise AssertionError(f"the server did not listen within {PATIENCE} s")
 
     def kill(self) -> None:
         self.process.kill()

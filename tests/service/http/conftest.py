@@ -30,6 +30,13 @@ def client(plain):
 
 
 @pytest.fixture(scope="module")
+def over_redis(served, server):
+    """A client of a server of the module's own that keeps events in Redis, and its state."""
+    with serving(served, server.url) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
 def worn(served, tmp_path_factory):
     """A client of a server of the module's own, that its tests may send anything to."""
     with serving(served, tmp_path_factory.mktemp("worn")) as (client, _):

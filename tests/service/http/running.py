@@ -29,11 +29,16 @@ def event(number, **changed):
     return {**values, "time": NOW - 1000 + number, **changed}
 
 
+def events_at(place):
+    """The URL of a store: itself, or that of the file in this folder."""
+    return place if isinstance(place, str) else str(place / "events.sqlite")
+
+
 @contextmanager
-def serving(served, place, settings=None, *, store=None, wait=True):
-    """A client of a server in a thread, and its state."""
-    url = str(place / "events.sqlite")
-    store = store or open_events(url, clock=lambda: NOW)
+def serving(served, place, settings=None, *, wait=True):
+    """A client of a server in a thread, and its state; events are kept at ``place``."""
+    url = events_at(place)
+    store = open_events(url, clock=lambda: NOW)
     state = State(served, store, open_forgotten(url), settings or Settings())
     running = server(state)
     listening = socket.create_server(("127.0.0.1", 0))
@@ -73,7 +78,7 @@ class Process:
             environment["ISTHMUS_API_KEY"] = key
         command = [sys.executable, "-m", "isthmus.cli", "serve", *map(str, runs), "--port", "0"]
         self.child = subprocess.Popen(
-            [*command, "--events", str(place / "events.sqlite"), *map(str, options)],
+            [*command, "--events", events_at(place), *map(str, options)],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -51,6 +51,7 @@ def test_the_forgotten_are_remembered(tmp_path):
     assert "b" not in again
     file = tmp_path / "events.sqlite.forgotten"
     assert len(file.read_text().splitlines()) == 2
+    assert {"a", "ключ"}.isdisjoint(file.read_text().split())  # hashes, and no ids
     assert file.stat().st_mode & 0o077 == 0
 
 

@@ -77,9 +77,11 @@ class _RedisForgotten:
 
     def __init__(self, url: str) -> None:
         import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
 
         self._error: Any = redis.RedisError
-        self._redis: Any = redis.Redis.from_url(url, socket_timeout=30)
+        self._redis: Any = redis.Redis.from_url(url, socket_timeout=30, retry=Retry(NoBackoff(), 1))
 
     def add(self, user: str) -> None:
         try:

@@ -1,5 +1,6 @@
 """The routes for clients: recommend, rank, events, users, domains."""
 
+import asyncio
 from collections import Counter, defaultdict
 from itertools import islice
 from typing import Annotated, Any, Final, get_args
@@ -83,13 +84,12 @@ def routes(state: State) -> APIRouter:
     @router.get("/users", **described(None, Users))
     async def users(limit: Few = 10) -> Response:
         """Some users of the data, to try with."""
-        found = state.current.pipeline.users()
-        return answer(Users(tuple(islice((u for u in found if u not in state.forgotten), limit))))
+        return answer(await asyncio.to_thread(_users, state, limit))
 
     @router.get("/users/{user:path}", **described(None, User))
     async def user(user: UserId, limit: Most = 100) -> Response:
         """What is known of a user."""
-        return answer(_user(state, user, limit))
+        return answer(await asyncio.to_thread(_user, state, user, limit))
 
     @router.delete("/users/{user:path}", **described(None, Deleted))
     async def forget(user: UserId) -> Response:
@@ -115,6 +115,11 @@ def _kept(verdicts: tuple[Verdict, ...]) -> Response:
 
 
 _STATUSES: Final[tuple[Status, ...]] = get_args(Status)
+
+
+def _users(state: State, limit: int) -> Users:
+    found = (one for one in state.current.pipeline.users() if one not in state.forgotten)
+    return Users(tuple(islice(found, limit)))
 
 
 def _user(state: State, user: str, limit: int) -> User:

@@ -56,16 +56,23 @@ class State:
 
     async def recommend(self, request: Request) -> Reply:
         """Raises ApiError where too many wait already."""
-        served, request = self.current, self._without_forgotten(request)
-        reply = await self._computed(lambda: served.pipeline.recommend(request, history=self.store))
-        self._recent.append(request)
+        served = self.current
+
+        def compute() -> tuple[Request, Reply]:
+            told = self._without_forgotten(request)  # it may ask Redis: nothing for the event loop
+            return told, served.pipeline.recommend(told, history=self.store)
+
+        told, reply = await self._computed(compute)
+        self._recent.append(told)
         self.measures.replied(served.names, request.domains, reply)
         return reply
 
     async def rank(self, request: RankRequest) -> Reply:
         """Raises ApiError where too many wait already."""
-        served, request = self.current, self._without_forgotten(request)
-        reply = await self._computed(lambda: served.pipeline.rank(request, history=self.store))
+        served = self.current
+        reply = await self._computed(
+            lambda: served.pipeline.rank(self._without_forgotten(request), history=self.store)
+        )
         self.measures.replied(served.names, (), reply)
         return reply
 
