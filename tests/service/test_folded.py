@@ -9,7 +9,7 @@ from isthmus.inference import probabilities
 from isthmus.models.aread import AREAD
 from isthmus.nn import masks
 from isthmus.schema import Feature, Schema
-from isthmus.service import folded
+from isthmus.service import folded, graph
 from isthmus.service.features import columns
 from isthmus.service.ranking import Plain, scorer
 from tests.models.random_weights import randomise
@@ -67,11 +67,8 @@ def whole(shared, items, domain):
     return Impressions(features, torch.from_numpy(domain), torch.zeros(len(domain)))
 
 
-@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("changes", PARTS.values(), ids=PARTS)
-def test_the_same_probabilities(changes, fused, monkeypatch):
-    """With layers in one kernel, where there is one, and as torch has them anywhere."""
-    monkeypatch.setattr(folded, "_FUSED", fused and folded._FUSED)
+def test_the_same_probabilities(changes):
     made = model(**changes)
     shared, items, domain = candidates()
     wanted = probabilities(made, whole(shared, items, domain))
@@ -100,3 +97,15 @@ def test_histories_of_items_take_the_plain_way():
     )
     made = AREAD(AREAD.Config(**SMALL), Schema(features=features, domains=("a",)))
     assert isinstance(scorer(made, columns(made.schema, "item")), Plain)
+
+
+def test_without_onnx_runtime_the_plain_way(monkeypatch):
+    made = model()
+    monkeypatch.setattr(folded, "can_compute", lambda: False)
+    assert isinstance(scorer(made, columns(SCHEMA, "item")), Plain)
+
+
+def test_it_can_compute_where_both_packages_are_there(monkeypatch):
+    assert graph.can_compute()
+    monkeypatch.setattr(graph, "find_spec", lambda name: None if name == "onnxruntime" else name)
+    assert not graph.can_compute()

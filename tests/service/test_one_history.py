@@ -7,6 +7,7 @@ import torch
 from isthmus.batch import Histories
 from isthmus.models import get
 from isthmus.schema import Schema
+from isthmus.service import one_history
 from isthmus.service.one_history import OneHistory
 from isthmus.service.retrieval import Search
 from tests.models.random_weights import randomise
@@ -43,7 +44,9 @@ def test_the_query_of_the_forward_pass_for_every_domain(name, changes, length):
         row = Histories(items, domains, torch.zeros(1).long(), torch.tensor([asked]))
         with torch.inference_mode():
             wanted = made(row)[0].numpy()
-        np.testing.assert_allclose(query, wanted, rtol=1e-5, atol=1e-6)
+        # a cosine is compared as one: divided by its temperature it is 20 times as coarse
+        unit = made.config.cosine_temperature if made.config.cosine else 1
+        np.testing.assert_allclose(unit * query, unit * wanted, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -53,3 +56,12 @@ def test_the_query_of_the_forward_pass_for_every_domain(name, changes, length):
 def test_other_retrievers_take_the_plain_way(name, changes):
     made = randomise(get(name)(get(name).Config(embedding_dim=8, **changes), SCHEMA))
     assert not OneHistory.fits(made)
+
+
+def test_without_onnx_runtime_the_plain_way(monkeypatch):
+    made = model("syncrec")
+    past = (np.array([3, 5]), np.array([1, 2]))
+    quick = Search(made).by_domain(past, [1])[1]
+    monkeypatch.setattr(one_history, "can_compute", lambda: False)
+    assert not OneHistory.fits(made)
+    np.testing.assert_allclose(Search(made).by_domain(past, [1])[1], quick, rtol=1e-5, atol=1e-6)

@@ -4,7 +4,7 @@ Shape letters: K experts (one for a plain encoder), N tokens, R rows of the stre
 a row, P = R * S slots, H width, A heads, W head width, I and O input and output width of a layer.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -93,24 +93,6 @@ class StackedAttention(nn.Module):
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return self.out(mixed.transpose(1, 2).reshape(x_KPH.shape))
 
-    def last(self, x_KSH: Tensor) -> Tensor:
-        """What the last slot takes, which sees all: [K, 1, H].
-
-        No slot's key or value is made. The query's product with the keys is that of the query,
-        mapped back through their weights, with the inputs (their bias adds the same to all, which
-        softmax passes over), and the mean of the values is the value of the mean.
-        """
-        width, heads = x_KSH.shape[2], (self.heads, -1)
-        query_KHH, *others = self.project.weight.split(width, 2)
-        key_KHAW, value_KHAW = (weight_KHH.unflatten(2, heads) for weight_KHH in others)
-        query_bias_K1H, _, value_bias_K1H = self.project.bias.split(width, 2)
-        query_KH = torch.baddbmm(query_bias_K1H, x_KSH[:, -1:], query_KHH)[:, 0]
-        query_KAW = query_KH.unflatten(1, heads) * (width // self.heads) ** -0.5
-        back_KAH = torch.einsum("kaw,khaw->kah", query_KAW, key_KHAW)
-        mean_KAH = (back_KAH @ x_KSH.transpose(1, 2)).softmax(2) @ x_KSH
-        value_KAW = torch.einsum("kah,khaw->kaw", mean_KAH, value_KHAW)
-        return self.out(value_KAW.flatten(1)[:, None] + value_bias_K1H)
-
 
 class TransformerBlock(nn.Module):
     """Attention, then a feed-forward layer (GELU), each with a residual and a norm before or after."""
@@ -126,18 +108,8 @@ class TransformerBlock(nn.Module):
         self.dropout, self.pre_norm = dropout, pre_norm
 
     def forward(self, x_KPH: Tensor, mask: Tensor) -> Tensor:
-        return self._with(x_KPH, self.attention(self._read(x_KPH), mask))
-
-    def last(self, x_KSH: Tensor) -> Tensor:
-        """The output of the last slot, which sees all: [K, 1, H]."""
-        return self._with(x_KSH[:, -1:], self.attention.last(self._read(x_KSH)))
-
-    def _read(self, x_KPH: Tensor) -> Tensor:
-        return self.norm_1(x_KPH) if self.pre_norm else x_KPH
-
-    def _with(self, x_KPH: Tensor, taken_KPH: Tensor) -> Tensor:
-        """What comes of slots and of what their attention took."""
-        x_KPH = x_KPH + self._drop(taken_KPH)
+        read_KPH = self.norm_1(x_KPH) if self.pre_norm else x_KPH
+        x_KPH = x_KPH + self._drop(self.attention(read_KPH, mask))
         if self.pre_norm:
             return x_KPH + self._drop(self._feed_forward(self.norm_2(x_KPH)))
         x_KPH = self.norm_1(x_KPH)
@@ -180,17 +152,6 @@ class Transformers(nn.Module):
         for block in self.blocks:
             x_KPH = block(x_KPH, mask)
         return x_KPH if self.norm is None else self.norm(x_KPH)
-
-    def last(self, x_KSH: Tensor, mask: Tensor) -> Tensor:
-        """The output of the last slot of one row, which sees all: [K, 1, H].
-
-        The last block is computed for that slot alone.
-        """
-        *below, top = self.blocks
-        for block in below:
-            x_KSH = block(x_KSH, mask)
-        x_K1H = cast(TransformerBlock, top).last(x_KSH)
-        return x_K1H if self.norm is None else self.norm(x_K1H)
 
 
 class PartFeedForward(nn.Module):

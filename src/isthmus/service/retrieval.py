@@ -49,8 +49,7 @@ class Search:
         if self._one is None:
             queries = self.queries([past] * len(domains), domains)
             return dict(zip(domains, queries, strict=True))
-        query: Floats = self._one(*(torch.from_numpy(ids) for ids in past)).float().numpy()
-        return dict.fromkeys(domains, query)
+        return dict.fromkeys(domains, self._one(*past))
 
     @torch.inference_mode()
     def queries(self, pasts: Sequence[Past], domains: Sequence[int]) -> Floats:
