@@ -187,18 +187,15 @@ def moments(rows: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor, Te
     """
     if not divided():
         return rows, mean, var
-    wide = mean.double()
-    rows_X = rows.double().expand_as(wide)
-    sums = torch.stack([rows_X, rows_X * wide, rows_X * (var.double() + wide.square())])
-    count, first, second = _summed(sums, "statistics")
-    wide = first / count.clamp(min=1)
-    var = (second / count.clamp(min=1) - wide.square()).clamp(min=0).to(mean.dtype)
-    return total_rows(rows, count), wide.to(mean.dtype), var
-
-
-def total_rows(like: Tensor, count: Tensor) -> Tensor:
-    """Counts that were expanded over a layer's width, as one wants them: of the shape of ``like``."""
-    return count[tuple(slice(0, size) for size in like.shape)].to(like.dtype)
+    wide_rows, wide_mean = rows.double(), mean.double()
+    squares = wide_rows * (var.double() + wide_mean.square())
+    parts = [wide_rows, wide_rows * wide_mean, squares]
+    flat = _summed(torch.cat([part.flatten() for part in parts]), "statistics")
+    pieces = flat.split([part.numel() for part in parts])
+    count, first, second = (x.view_as(one) for x, one in zip(pieces, parts, strict=True))
+    wide_mean = first / count.clamp(min=1)
+    wide_var = (second / count.clamp(min=1) - wide_mean.square()).clamp(min=0)
+    return count.to(rows.dtype), wide_mean.to(mean.dtype), wide_var.to(var.dtype)
 
 
 class _Total(torch.autograd.Function):

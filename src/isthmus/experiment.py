@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from isthmus import models, reference
+from isthmus import distributed, models, reference, several
 from isthmus.config import RunConfig
 from isthmus.data.feed import Feed, thinned
 from isthmus.data.prepared import Prepared
@@ -56,23 +56,29 @@ def run(
 
     ``on_epoch`` sees the state after each epoch of a joint run that is trained now: a state that
     it may read, and must not change.
+
+    Several processes that were started together (``distributed.started``) train one run; the first
+    writes it, and alone hears ``on_epoch``.
     """
     prepared = Prepared.open(Path(config.data))
     prepared = Without(prepared, config.without) if config.without else prepared
     identity = config.identity()
     name = config.name or default_name(config, prepared)
     data = DataRef(name=prepared.manifest.name, digest=prepared.digest)
-    kept = store.create(name, identity, prepared.schema, data)
+    several.refuse(config, data)
+    if not distributed.peers().leads:
+        on_epoch, reporter = lambda _: None, quiet
+    kept = several.begun(store, name, identity, prepared.schema, data)
     if kept.finished:
         reporter.note(f"{name}: finished before, in {kept.path}")
         return kept
-    with kept.lock():
-        if kept.finished:  # by another process, while this one waited
+    with several.held(kept) as finished:
+        if finished:
             return kept
         if _is_retriever(config):
             retriever, state = _train_retriever(config, prepared, kept, on_epoch, reporter)
             kept.finish(state, rank_splits(retriever, prepared, kept, splits))
-            return kept
+            return several.ended(kept)
         joint = partial(_train_joint, on_epoch=on_epoch)
         train = _train_isolated if config.scope == "isolated" else joint
         train = _train_reference if config.is_reference else train
@@ -84,7 +90,7 @@ def run(
             kept.save_predictions(split, predictions)
             metrics[split] = evaluate(predictions, sizes=train_rows(prepared))
         kept.finish(state, metrics)
-    return kept
+        return several.ended(kept)
 
 
 def _train_retriever(

@@ -23,14 +23,20 @@ from isthmus.progress import ConsoleReporter
 
 @app.command()
 def train(config: Path, override: Overrides = None, runs: RunsFolder = RUNS) -> None:
-    """Train the run that CONFIG describes; the same command again resumes or finds it done."""
+    """Train the run that CONFIG describes; the same command again resumes or finds it done.
+
+    Several processes train it together: torchrun --nproc-per-node 2 -m isthmus train CONFIG
+    """
+    from isthmus import distributed
     from isthmus.config import read
     from isthmus.experiment import run
     from isthmus.store import Store
 
-    kept = run(read(config, override or ()), Store(runs), reporter=ConsoleReporter())
-    _print({kept.config["model"]: kept}, "test")
-    typer.echo(f"run: {kept.path}")
+    with distributed.started() as here:
+        kept = run(read(config, override or ()), Store(runs), reporter=ConsoleReporter())
+    if here.leads:
+        _print({kept.config["model"]: kept}, "test")
+        typer.echo(f"run: {kept.path}")
 
 
 @app.command()

@@ -11,6 +11,7 @@ import torch
 from scipy import sparse
 from torch import Tensor, nn
 
+from isthmus import distributed
 from isthmus.batch import Histories
 from isthmus.models.base import Losses, ModelConfig, Retriever
 from isthmus.schema import Schema
@@ -36,7 +37,8 @@ class Counted(Retriever):
 
     def epoch(self, feed: "EpochFeed") -> Iterator[Losses]:
         self.count_I.zero_()
-        self.learn(self._noted(feed))
+        with distributed.apart():  # to count is quick: each of several processes does it all
+            self.learn(self._noted(feed))
         yield from ()
 
     def learn(self, rows: Iterator[Histories]) -> None:

@@ -6,39 +6,15 @@ Shape letters: B rows, E experts, I input width, O output width.
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from isthmus.nn.mlp import relu_dropout
+from isthmus.nn.normalise import EPS, NormaliseActive
 
-MOMENTUM, EPS = 0.1, 1e-5  # of batch normalisation, as in torch
-
-
-class _NormaliseActive(torch.autograd.Function):
-    """(x - mean) / std for each expert, both taken over that expert's active rows alone."""
-
-    @staticmethod
-    def forward(ctx: Any, x_EBO: Tensor, active_EB: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        share_E1B = (active_EB / active_EB.sum(1, keepdim=True).clamp(min=1))[:, None]
-        mean_E1O = share_E1B @ x_EBO
-        normal_EBO = x_EBO - mean_E1O
-        var_E1O = share_E1B @ normal_EBO.square()
-        inv_std_E1O = (var_E1O + EPS).rsqrt()
-        normal_EBO *= inv_std_E1O
-        ctx.save_for_backward(normal_EBO, inv_std_E1O, share_E1B)
-        ctx.mark_non_differentiable(mean_E1O, var_E1O)
-        return normal_EBO, mean_E1O, var_E1O
-
-    @staticmethod
-    def backward(ctx: Any, grad_EBO: Tensor, *_: Tensor) -> tuple[Tensor, None]:
-        normal_EBO, inv_std_E1O, share_E1B = ctx.saved_tensors
-        through_mean_E1O = grad_EBO.sum(1, keepdim=True)
-        through_std_E1O = (grad_EBO * normal_EBO).sum(1, keepdim=True)
-        share_EB1 = share_E1B.transpose(1, 2)
-        shared_EBO = torch.addcmul(through_mean_E1O, normal_EBO, through_std_E1O)
-        return (grad_EBO - shared_EBO.mul_(share_EB1)).mul_(inv_std_E1O), None
+MOMENTUM = 0.1  # of batch normalisation, as in torch
 
 
 class ExpertLayer(nn.Module):
@@ -68,8 +44,8 @@ class ExpertLayer(nn.Module):
         h_EBO = self._product(x, self.weight)
         if active_EB is None:
             active_EB = h_EBO.new_ones(h_EBO.shape[:2])
-        normal_EBO, mean_E1O, var_E1O = _NormaliseActive.apply(h_EBO, active_EB)
-        self._note(mean_E1O, var_E1O, active_EB.sum(1)[:, None, None])
+        normal_EBO, *noted = NormaliseActive.apply(h_EBO, active_EB)
+        self._note(*noted)
         h_EBO = torch.addcmul(self.shift, normal_EBO, self.scale)
         return relu_dropout(h_EBO, self.dropout, True)
 

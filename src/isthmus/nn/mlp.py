@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from isthmus import distributed
+from isthmus.nn.normalise import NormaliseActive
+
 
 class _ReluDropout(torch.autograd.Function):
     """ReLU and inverted dropout in one pass; the gradient needs the output alone.
@@ -44,14 +47,29 @@ def relu_dropout(x: Tensor, rate: float, training: bool) -> Tensor:
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch norm that takes a batch of one row, which has no variance, by its running statistics."""
+    """Batch norm that takes a batch of one row, which has no variance, by its running statistics.
+
+    Of a batch that several processes have parts of, statistics are of the whole.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.training and distributed.divided():
+            return self._of_parts(x)
         if self.training and len(x) < 2:
             return F.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
         return super().forward(x)
+
+    def _of_parts(self, x_BI: Tensor) -> Tensor:
+        normal_1BI, *noted = NormaliseActive.apply(x_BI[None], x_BI.new_ones(1, len(x_BI)))
+        mean_I, var_I, rows = (one.flatten() for one in noted)
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean_I, self.momentum)
+            self.running_var.lerp_(var_I * (rows / (rows - 1)), self.momentum)
+        normal_BI = normal_1BI[0]
+        return torch.addcmul(self.bias, normal_BI, self.weight) if self.affine else normal_BI
 
 
 class MLP(nn.Module):

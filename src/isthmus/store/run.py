@@ -300,6 +300,22 @@ class Run:
         return found
 
 
+class FollowedRun(Run):
+    """A run that another process writes, which trains it together with this one: it writes nothing."""
+
+    def log(self, **entry: object) -> None:
+        pass
+
+    def save_predictions(self, split: str, predictions: Predictions) -> None:
+        pass
+
+    def save_ranks(self, split: str, ranks: Ranks) -> None:
+        pass
+
+    def finish(self, *_: object) -> None:
+        pass
+
+
 def _cpu() -> float:
     """Seconds of CPU of this process, and of its children that have ended."""
     times = os.times()

@@ -179,11 +179,12 @@ def _draws(seed: int, epoch: int, step: int = 0) -> torch.Generator:
 
 def _same_start(model: Model, state: TrainingState) -> None:
     """Go on from where all processes are, by the weights of the first one."""
-    found = distributed.everyones(state.epochs)
-    if len(set(found)) > 1:
+    places = distributed.everyones((state.epochs, state.partial.step if state.partial else 0))
+    if len(set(places)) > 1:
+        told = ", ".join(f"epoch {epochs}, step {step}" for epochs, step in places)
         raise TrainingError(
-            f"processes go on from different epochs ({', '.join(map(str, found))}); keep runs in a "
-            "folder that all machines share"
+            f"processes would go on from different places ({told}); keep runs in a folder that all "
+            "machines share"
         )
     distributed.broadcast(model.state_dict().values())
 
