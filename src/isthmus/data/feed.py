@@ -29,14 +29,22 @@ def generator(seed: int, *purpose: int) -> torch.Generator:
 
 
 class Source(Protocol):
-    """Training rows that are not all in memory.
+    """Rows that are not all in memory: what is known of them, and what of them is at hand."""
 
-    ``at_hand`` are some that are: of each domain a sample. The first ``uniform`` of them are a sample
-    of all rows.
-    """
+    @property
+    def domains(self) -> list[int]:
+        """Ids of the known domains that have rows."""
+        ...
 
-    at_hand: Impressions
-    uniform: int
+    @property
+    def sample(self) -> Impressions:
+        """Some rows, drawn from all evenly."""
+        ...
+
+    @property
+    def at_hand(self) -> Impressions:
+        """Some rows of each domain, drawn from its own evenly."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -65,7 +73,7 @@ class Feed:
     model of the next item is asked for a domain.
 
     Rows are impressions, histories, or windows of sequences, which become histories batch by batch.
-    Those of a ``Source`` are read as they are needed: of it ``splits["train"]`` holds what is at hand.
+    Those of a ``Source`` are read when their turn comes; what draws rows of a domain has those at hand.
     """
 
     def __init__(
@@ -74,7 +82,7 @@ class Feed:
         *,
         batch_size: int,
         seed: int,
-        valid: Rows | None = None,
+        valid: Rows | Source | None = None,
         unknown_share: float = 0.0,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -87,25 +95,34 @@ class Feed:
                 f"{size} processes cannot share out batches of {batch_size} rows; start fewer, or set "
                 "train.batch_size, which is of all processes together, to more"
             )
-        in_memory = isinstance(train, Rows)
-        self.source: Source | None = None if in_memory else train
-        at_hand: Any = train if in_memory else train.at_hand
-        self.splits: dict[str, Any] = {
-            "train": at_hand,
-            "valid": at_hand[:0] if valid is None else valid,
-        }
+        self.source: Source | None = None if isinstance(train, Rows) else train
+        self.splits: dict[str, Any] = {"train": train, "valid": valid}
+        if valid is None:
+            self.splits["valid"] = self.rows("train")[:0]
         self.batch_size, self.seed, self.device = batch_size, seed, device
         self.unknown_share = unknown_share
-        self._rows_of = {split: _by_domain(rows.domain) for split, rows in self.splits.items()}
+        self._rows_of: dict[str, dict[int, Tensor]] = {}
 
     @property
     def domains(self) -> list[int]:
         """Ids of the known domains that have training rows."""
-        return sorted(domain for domain in self._rows_of["train"] if domain > 0)
+        if self.source is not None:
+            return self.source.domains
+        return sorted(domain for domain in self._places("train") if domain > 0)
+
+    def rows(self, split: str) -> Any:
+        """The rows of a split; of a ``Source`` those at hand."""
+        found = self.splits[split]
+        return found if isinstance(found, Rows) else found.at_hand
 
     def rows_of(self, domain: int, split: str = "train") -> Tensor:
-        """Places of a domain's rows in a split, in their order."""
-        return self._rows_of[split].get(domain, torch.empty(0, dtype=torch.int64))
+        """Places of a domain's rows in ``rows(split)``, in their order."""
+        return self._places(split).get(domain, torch.empty(0, dtype=torch.int64))
+
+    def _places(self, split: str) -> dict[int, Tensor]:
+        if split not in self._rows_of:
+            self._rows_of[split] = _by_domain(self.rows(split).domain)
+        return self._rows_of[split]
 
     def epoch(self, number: int, place: Place | None = None) -> "EpochFeed":
         """What epoch ``number`` may draw from; its randomness is its own, so a run can be resumed.
@@ -117,15 +134,10 @@ class Feed:
 
 
 class EpochFeed:
-    """Batches of one epoch, on the feed's device.
-
-    ``train``: the training rows; of a ``Source`` a sample of them.
-    """
+    """Batches of one epoch, on the feed's device."""
 
     def __init__(self, feed: Feed, number: int, place: Place) -> None:
         self.feed, self.number, self.domains = feed, number, feed.domains
-        rows, source = feed.splits["train"], feed.source
-        self.train = rows if source is None else rows[: source.uniform]
         self.rng = generator(feed.seed, number)
         if _NOW in place.rng:
             self.rng.set_state(place.rng[_NOW])
@@ -137,7 +149,12 @@ class EpochFeed:
     @property
     def num_batches(self) -> int:
         """Batches that ``shuffled`` yields in a whole epoch."""
-        return -(-len(self.feed.source or self.train) // self.feed.batch_size)
+        return -(-len(self.feed.splits["train"]) // self.feed.batch_size)
+
+    @property
+    def train(self) -> Any:
+        """The training rows; of a ``Source`` a sample of them."""
+        return self.feed.splits["train"] if self.feed.source is None else self.feed.source.sample
 
     @property
     def place(self) -> Place:
@@ -176,7 +193,7 @@ class EpochFeed:
                 "set train.stream = false"
             )
         index = self._permuted(self.feed.rows_of(domain, split))
-        for batch in self._cut(self.feed.splits[split], index, batch_size):
+        for batch in self._cut(self.feed.rows(split), index, batch_size):
             self.current = self._own(self._with_hidden_domains(batch) if hide else batch)
             yield self.current
 
@@ -190,7 +207,7 @@ class EpochFeed:
             for _ in islice(turns, behind):
                 pass
         for drawn, index in enumerate(islice(turns, most - behind), behind + 1):
-            batch = self.feed.splits["train"][index].to(self.feed.device)
+            batch = self.feed.rows("train")[index].to(self.feed.device)
             self.current = self._own(batch)
             self._drawn[_ROUND_ROBIN] = drawn
             yield self.current
@@ -223,7 +240,7 @@ class EpochFeed:
         process has parts of them. Of a ``Source`` they are of the rows at hand. Drawn from ``rng``,
         by default the epoch's own.
         """
-        rows = self.feed.splits[split][self.feed.rows_of(domain, split)]
+        rows = self.feed.rows(split)[self.feed.rows_of(domain, split)]
         if extra is not None:
             rows = joined(rows, extra[(extra.domain == domain).nonzero().squeeze(1)])
         while True:
@@ -250,8 +267,8 @@ class EpochFeed:
     def _all_batches(self, start: int) -> Iterator[Any]:
         size, source = self.feed.batch_size, self.feed.source
         if source is None:
-            index = self._permuted(torch.arange(len(self.train)))
-            return self._cut(self.train, index[start * size :])
+            index = self._permuted(torch.arange(len(self.train)))[start * size :]
+            return self._cut(self.train, index) if len(index) else iter(())
         batches = source.batches(self.number, size, start)
         return (batch.to(self.feed.device) for batch in batches)
 

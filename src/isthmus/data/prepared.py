@@ -211,13 +211,7 @@ class Prepared:
         """A whole split as tensors, rows in order of time."""
         table = self._read(split, ["domain", "label", *(f.name for f in self.schema.features)])
         features = torch.empty((len(table), self.schema.num_columns), dtype=torch.int64)
-        out, columns = features.numpy(), self.schema.columns
-        for feature in self.schema.features:
-            place = 0
-            for chunk in table[feature.name].chunks:
-                part = _flattened(chunk, feature)
-                out[place : place + len(part), columns[feature.name]] = part
-                place += len(part)
+        fill(table, self.schema, features.numpy())
         return Impressions(
             features,
             torch.from_numpy(table["domain"].to_numpy().astype(np.int64)),
@@ -259,7 +253,15 @@ class Prepared:
     def _read(self, split: str, columns: list[str]) -> pa.Table:
         self._code(split)
         _ = self._config  # refuses events
-        return pq.read_table(self.path / f"{split}.parquet", columns=columns)
+        return self.left(pq.read_table(self.file(split), columns=columns))
+
+    def file(self, split: str) -> Path:
+        """Where the rows of a split lie."""
+        return self.path / f"{split}.parquet"
+
+    def left(self, rows: pa.Table) -> pa.Table:
+        """Of rows with the column ``domain``, those of domains that are not left out."""
+        return rows
 
     @staticmethod
     def _code(split: str) -> int:
@@ -333,6 +335,16 @@ def sha256(file: Path) -> str:
     """The hexadecimal SHA-256 of a file."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def fill(table: pa.Table, schema: Schema, out: NDArray[Any]) -> None:
+    """Write the features of a split's rows into ``out``, [rows, columns of the schema] integers."""
+    for feature in schema.features:
+        place = 0
+        for chunk in table[feature.name].chunks:
+            part = _flattened(chunk, feature)
+            out[place : place + len(part), schema.columns[feature.name]] = part
+            place += len(part)
 
 
 def _flattened(chunk: pa.Array, feature: Feature) -> NDArray[np.int32]:

@@ -40,8 +40,7 @@ class Without(Prepared):
     def sequences(self) -> Sequences:
         return super().sequences.without(self._ids)
 
-    def _read(self, split: str, columns: list[str]) -> pa.Table:
-        rows = super()._read(split, columns)
+    def left(self, rows: pa.Table) -> pa.Table:
         return rows.filter(pc.invert(pc.is_in(rows["domain"], pa.array(self._ids, pa.int32()))))
 
 

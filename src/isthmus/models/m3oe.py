@@ -114,12 +114,12 @@ class M3oE(PartsRanker):
         return feed.num_batches + tuned
 
     def _tunes(self, feed: "EpochFeed") -> bool:
-        return self.config.fusion == "valid" and len(feed.feed.splits["valid"]) > 0
+        return self.config.fusion == "valid" and len(feed.feed.rows("valid")) > 0
 
     @staticmethod
     def _held(feed: "EpochFeed") -> Iterator[Impressions]:
         """Validation batches without end, each row once before any comes again."""
-        rows, size = feed.feed.splits["valid"], feed.feed.batch_size
+        rows, size = feed.feed.rows("valid"), feed.feed.batch_size
         while True:
             order = torch.randperm(len(rows), generator=feed.rng)
             for start in range(0, len(rows), size):
