@@ -233,7 +233,7 @@ def add_up(
     met. A parameter that no process has a gradient of keeps none. Those of a sharded table
     are left alone: each process has rows of its own of it.
     """
-    _add_rows([p for p in tables if p.requires_grad and not _sharded(p)])
+    _add_rows([p for p in tables if p.requires_grad and not is_sharded(p)])
     trained = [p for p in dense if p.requires_grad]
     values = torch.stack([value.detach() for value in losses.values()]) * share()
     there = values.new_tensor([float(p.grad is not None) for p in trained])
@@ -246,7 +246,7 @@ def add_up(
     return dict(zip(losses, values, strict=True))
 
 
-def _sharded(tensor: Tensor) -> bool:
+def is_sharded(tensor: Tensor) -> bool:
     """Whether it is a ``DTensor``, of which each process has rows of its own."""
     return hasattr(tensor, "device_mesh")
 
@@ -278,7 +278,7 @@ def broadcast(tensors: Iterable[Tensor]) -> None:
     """Overwrite tensors by those of the first process; sharded ones are everyone's own."""
     if peers().together:
         for tensor in tensors:
-            if not _sharded(tensor):
+            if not is_sharded(tensor):
                 dist.broadcast(tensor, 0)
 
 
@@ -320,8 +320,11 @@ def from_first(make: Callable[[], T]) -> T:
     return box[0]
 
 
-def each(make: Callable[[], T]) -> list[T]:
-    """What each process makes by itself, by rank; an error that one met is raised in all."""
+def each(make: Callable[[], T], *, then: Callable[[], None] = lambda: None) -> list[T]:
+    """What each process makes by itself, by rank; an error that one met is raised in all.
+
+    Who is through with its own does ``then``, and next hears what the others made.
+    """
     made: T | None = None
     failure: IsthmusError | None = None
     with apart():
@@ -329,6 +332,7 @@ def each(make: Callable[[], T]) -> list[T]:
             made = make()
         except IsthmusError as error:
             failure = error
+    then()
     heard = everyones((made, failure))
     for _, error in heard:
         if error is not None:

@@ -10,8 +10,9 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.tensor import DTensor
 
+from isthmus import distributed
 from isthmus.nn import EmbeddingTable
-from isthmus.nn.sharded import ShardedTable, all_processes, shard_tables, unevenly
+from isthmus.nn.sharded import ShardedTable, all_processes, shard_tables
 from isthmus.optim import RowAdam
 from tests.processes import together
 
@@ -130,11 +131,17 @@ def check_memory(rank):
 def check_uneven(rank):
     """One looks up more often than the others, and in another table; all get what they asked."""
     plain, sharded = models()
-    with unevenly(sharded), torch.no_grad():
+
+    @torch.no_grad()
+    def turns():
         for turn in range(3 * rank):
             name = ("first", "second")[(turn + rank) % 2]
             ids = torch.tensor([[turn % 5, 4], [0, turn % 3]])
             assert torch.equal(getattr(sharded, name)(ids), getattr(plain, name)(ids))
+        return 3 * rank
+
+    made = distributed.each(turns, then=sharded.second.answer)
+    assert made == [3 * r for r in range(dist.get_world_size())]
     ids = torch.tensor([rank])  # and then all go on together
     assert torch.equal(sharded.first(ids), plain.first(ids))
 
@@ -168,7 +175,5 @@ def test_sharded_tables_are_the_plain_ones(processes, tmp_path):
     together(processes, check_all, tmp_path)
 
 
-def test_where_nothing_is_sharded_nothing_happens():
-    model = Two()
-    with unevenly(model):
-        assert model.first(torch.tensor([1])).shape == (1, DIM)
+def test_nobody_asks_a_whole_table():
+    assert distributed.each(lambda: 1, then=Two().first.answer) == [1]

@@ -161,7 +161,10 @@ class AREAD(Ranker):
         training, own = self.training, distributed.dealt(feed.domains)
         self.eval()  # running statistics and no dropout: the network that serves
         try:
-            found = distributed.each(lambda: self._searched(own, feed, extra, step))
+            found = distributed.each(
+                lambda: self._searched(own, feed, extra, step),
+                then=self.embed.features.table.answer,
+            )
         finally:
             self.train(training)
         mask = [level.clone() for level in self.hierarchy.mask]

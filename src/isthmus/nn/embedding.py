@@ -56,6 +56,12 @@ class EmbeddingTable(nn.Module):
         rows: Tensor = _Lookup.apply(self.weight, ids)
         return rows
 
+    def answer(self) -> None:
+        """Give rows to processes that still look some up, in all tables, until none does.
+
+        Nobody asks for rows of whole tables: nothing to do.
+        """
+
 
 def own_rows(table: Tensor) -> tuple[Tensor, int]:
     """The rows of a table that this process holds, a view, and the number of the first one.
@@ -63,7 +69,7 @@ def own_rows(table: Tensor) -> tuple[Tensor, int]:
     All of them, but of a table that is sharded over processes (a ``DTensor``; see ``nn.sharded``).
     """
     mesh = getattr(table, "device_mesh", None)
-    if mesh is None:
+    if mesh is None:  # as distributed.is_sharded
         return table, 0
     return table.to_local(), mesh.get_local_rank() * -(-len(table) // mesh.size())
 

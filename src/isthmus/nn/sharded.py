@@ -10,8 +10,6 @@ Shape letters: P processes, R rows of a table, S rows of a shard, K embedding wi
 A rows that others ask of this process.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +18,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
 
+from isthmus.distributed import peers
 from isthmus.distributed import sent as counted
 from isthmus.nn.embedding import EmbeddingTable, own_rows
 
@@ -75,7 +74,6 @@ class Exchange:
         self.mesh, self.group = mesh, mesh.get_group()
         self.processes, self.rank = mesh.size(), mesh.get_local_rank()
         self.tables: list[ShardedTable] = []
-        self.uneven = False
 
     def rows(self, table: int, ids_U: Tensor) -> tuple[Tensor, Route]:
         """Rows of sorted unique ids, [U, K], and the way back of their gradient."""
@@ -158,14 +156,14 @@ class ShardedTable(EmbeddingTable):
     """An ``EmbeddingTable`` of which each process holds a share: ids [...] -> [..., K].
 
     Every process must call it as often as the others, and take gradients of it as often, whatever
-    ids it has (none, too); ``unevenly`` allows for another number of calls without gradients.
-    A gradient is the sum over processes: scale each one's loss by its share of the global batch.
+    ids it has (none, too). Inside ``distributed.each`` it may do so as often as it likes, without
+    gradients, and answers the others then. A gradient is the sum over processes, of losses that
+    are scaled by their shares of the batch.
     """
 
     def __init__(self, table: EmbeddingTable, exchange: Exchange) -> None:
         nn.Module.__init__(self)
         self.weight = nn.Parameter(shard(table.weight, exchange.mesh))
-        self.weight.sharded = True  # type: ignore[attr-defined]  # whoever adds up gradients asks
         self.shard_rows = max(1, -(-len(table.weight) // exchange.processes))
         self._exchange, self._number = exchange, len(exchange.tables)
         exchange.tables.append(self)
@@ -181,26 +179,9 @@ class ShardedTable(EmbeddingTable):
             raise IndexError(
                 f"ids from {int(ids_U[0])} to {int(ids_U[-1])} in a table of {len(self.weight)} rows"
             )
-        assert not (self._exchange.uneven and torch.is_grad_enabled() and self.weight.requires_grad)
+        assert peers().together or not torch.is_grad_enabled(), "apart there are no gradients"
         rows_UK = _Rows.apply(self.weight, ids_U, self._exchange, self._number)
         return nn.functional.embedding(place.view(ids.shape), rows_UK)
 
-
-@contextmanager
-def unevenly(model: nn.Module) -> Iterator[None]:
-    """Let processes look up rows as often as each likes: who is done answers the others.
-
-    All processes enter it, take no gradients by the tables inside, and leave it together. Nothing
-    happens where no table is sharded.
-    """
-    tables = [module for module in model.modules() if isinstance(module, ShardedTable)]
-    if not tables:
-        yield
-        return
-    exchange = tables[0]._exchange
-    exchange.uneven = True
-    try:
-        yield
-        exchange.serve()
-    finally:
-        exchange.uneven = False
+    def answer(self) -> None:
+        self._exchange.serve()
