@@ -5,6 +5,8 @@ What comes from the host, such as a batch's domains, the host knows already; wha
 such as a flag in a buffer, it reads once. ``moved`` and ``on_host`` are all that models need.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -66,6 +68,11 @@ def looked_up(table: Tensor, ids: Tensor) -> Tensor:
     """``table[ids]``, of which the host knows what it knows of both."""
     found = table[ids]
     return found if found.device.type == "cpu" else known_as(found, on_host(table)[on_host(ids)])
+
+
+def picked(tensor: Tensor, dim: int, places: Sequence[int]) -> Tensor:
+    """The tensor at these places of a dimension, in their order."""
+    return tensor.index_select(dim, moved(torch.tensor(places), tensor.device))
 
 
 def written(tensor: Tensor, values: Tensor) -> None:

@@ -5,6 +5,7 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from isthmus.batch import Histories
+from isthmus.device import looked_up, moved, on_host
 from isthmus.models.base import Losses, register
 from isthmus.models.sequential import SequentialRetriever, TransformerConfig
 from isthmus.nn.sequence import Inputs, SequenceEmbedding, Tokens
@@ -60,8 +61,10 @@ class BERT4Rec(SequentialRetriever):
 
     def losses(self, batch: Histories) -> Losses:
         tokens = self.note(batch)
-        drawn_N = torch.rand(len(tokens.user), device=tokens.user.device)
-        hidden_N = drawn_N < self.config.mask_share
-        hidden_N[tokens.last] = True
-        states = self.guesses(tokens, hidden_N)[hidden_N]
-        return {self.config.loss: self.token_losses(states, tokens.target[hidden_N]).mean()}
+        hidden_N = torch.rand(len(tokens.user)) < self.config.mask_share
+        hidden_N[on_host(tokens.last)] = True
+        device = tokens.user.device
+        place_X = moved(hidden_N.nonzero()[:, 0], device)
+        state_XH = self.guesses(tokens, moved(hidden_N, device)).index_select(0, place_X)
+        loss_X = self.token_losses(state_XH, looked_up(tokens.target, place_X))
+        return {self.config.loss: loss_X.mean()}

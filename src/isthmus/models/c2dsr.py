@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 
 from isthmus.batch import Histories
+from isthmus.device import looked_up, moved, on_host
 from isthmus.models.base import Losses, register
 from isthmus.models.sequential import SequentialRetriever, TransformerConfig
 from isthmus.nn import DomainLinear, Routing
@@ -87,28 +88,30 @@ class C2DSR(SequentialRetriever):
         self, batch: Histories, tokens: Tokens, cross_NH: Tensor, own_NH: Tensor
     ) -> Tensor:
         assert self.agree is not None
-        domain_B = self._one_domain(tokens)
-        chosen_N = tokens.domain == domain_B[tokens.user]
-        own_BH = _means(own_NH[chosen_N], tokens.user[chosen_N], len(batch))
-        other = self.tokens(self._corrupted(batch, domain_B))
+        domain_B, device = self._one_domain(tokens), tokens.domain.device
+        is_own_N = on_host(tokens.domain) == domain_B[on_host(tokens.user)]
+        own_X = moved(is_own_N.nonzero()[:, 0], device)
+        own_XH, user_X = own_NH.index_select(0, own_X), looked_up(tokens.user, own_X)
+        own_BH = _means(own_XH, user_X, len(batch))
+        other = self.tokens(self._corrupted(batch.on_host(), domain_B).to(device))
         other_NH = self._read(self.cross, other, other.cross, None)
         true_B1 = self.agree(own_BH, _means(cross_NH, tokens.user, len(batch)))
         false_B1 = self.agree(own_BH, _means(other_NH, other.user, len(batch)))
         return (F.softplus(-true_B1) + F.softplus(false_B1)).mean()
 
     def _one_domain(self, tokens: Tokens) -> Tensor:
-        """The domain of a random token of each user, [B]."""
-        size_B = torch.bincount(tokens.user, minlength=len(tokens.last))
-        back_B = (torch.rand(len(size_B), device=size_B.device) * size_B).long()
-        return tokens.domain[tokens.last - back_B]
+        """The domain of a random token of each user, [B], on the host."""
+        size_B = torch.bincount(on_host(tokens.user), minlength=len(tokens.last))
+        back_B = (torch.rand(len(size_B)) * size_B).long()
+        return on_host(tokens.domain)[on_host(tokens.last) - back_B]
 
     def _corrupted(self, batch: Histories, domain_B: Tensor) -> Histories:
-        """Items of other domains replaced by random ones of theirs."""
+        """Items of other domains replaced by random ones of theirs; on the host."""
         of = self.next_item.catalogue.candidates("domain")
-        group_BL = of.group_I[batch.items]
-        chance_BL = torch.rand(batch.items.shape, device=batch.items.device)
-        size_BL = (of.end_G - of.start_G)[group_BL]
-        drawn_BL = of.items[of.start_G[group_BL] + (chance_BL * size_BL).long()]
+        group_BL, start_G = on_host(of.group_I)[batch.items], on_host(of.start_G)
+        chance_BL = torch.rand(batch.items.shape)
+        size_BL = torch.tensor(of.sizes)[group_BL]
+        drawn_BL = on_host(of.items)[start_G[group_BL] + (chance_BL * size_BL).long()]
         kept_BL = (batch.items == 0) | (batch.domains == domain_B[:, None])
         items_BL = batch.items.where(kept_BL, drawn_BL)
         return Histories(items_BL, batch.domains, batch.target, batch.domain)
@@ -117,4 +120,5 @@ class C2DSR(SequentialRetriever):
 def _means(state_NH: Tensor, user_N: Tensor, users: int) -> Tensor:
     """Mean state of each user, [B, H]."""
     sum_BH = state_NH.new_zeros(users, state_NH.shape[1]).index_add(0, user_N, state_NH)
-    return sum_BH / torch.bincount(user_N, minlength=users).clamp(min=1)[:, None]
+    size_B1 = torch.bincount(on_host(user_N), minlength=users).clamp(min=1)[:, None]
+    return sum_BH / moved(size_B1, sum_BH.device)

@@ -5,6 +5,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from isthmus.batch import Histories
+from isthmus.device import moved, on_host
 from isthmus.models.base import Losses, Told, register
 from isthmus.models.sasrec import SASRec, SASRecConfig
 from isthmus.nn.sequence import Tokens
@@ -54,7 +55,7 @@ class CGRec(SASRec):
     def losses(self, batch: Histories) -> Losses:
         tokens = self.note(batch)
         if self.training and self.next_item.step[2] % self.config.every == 0:
-            self._estimate(batch[: self.config.rows])
+            self._estimate(batch.on_host()[: self.config.rows], batch.domain.device)
         loss_N = self.token_losses(self.states(tokens), tokens.target)
         return {self.config.loss: (self.weights()[tokens.domain] * loss_N).mean()}
 
@@ -73,23 +74,23 @@ class CGRec(SASRec):
         }
 
     @torch.no_grad()
-    def _estimate(self, batch: Histories) -> None:
-        """Move the running values of the batch's domains."""
+    def _estimate(self, batch: Histories, device: torch.device) -> None:
+        """Move the running values of the batch's domains; the batch is the host's."""
         self.eval()
-        tokens = self.tokens(batch)
-        present = tokens.domain.unique()
+        tokens = self.tokens(batch.to(device))
+        present = on_host(tokens.domain).unique()
         alone_D = self._means(tokens, self.encoded(tokens, own=True))
         value_D = torch.zeros_like(self.value_D)
         for _ in range(self.config.orders):
-            order = present[torch.randperm(len(present), device=present.device)]
-            before = torch.zeros((), device=present.device)
-            for number in range(1, len(order) + 1):
+            order = present[torch.randperm(len(present))]
+            before = torch.zeros((), device=device)
+            for number, domain in enumerate(order.tolist(), 1):
                 worth = self._worth(batch, order[:number], alone_D)
-                value_D[order[number - 1]] += (worth - before) / self.config.orders
+                value_D[domain] += (worth - before) / self.config.orders
                 before = worth
-        kept = self.config.momentum
+        kept, present = self.config.momentum, moved(present, device)
         self.value_D[present] = torch.lerp(value_D, self.value_D, kept)[present]
-        self.met_D[present] = True
+        self.met_D.index_fill_(0, present, True)
         self.train()
 
     def _worth(self, batch: Histories, members: Tensor, alone_D: Tensor) -> Tensor:
@@ -98,12 +99,14 @@ class CGRec(SASRec):
             return alone_D.new_zeros(())
         outside_BL = ~torch.isin(batch.domains, members)
         items_BL = batch.items.masked_fill(outside_BL, 0)
-        tokens = self.tokens(Histories(items_BL, batch.domains, batch.target, batch.domain))
+        batch = Histories(items_BL, batch.domains, batch.target, batch.domain)
+        tokens = self.tokens(batch.to(alone_D.device))
         together_D = self._means(tokens, self.encoded(tokens))
-        return (alone_D - together_D)[members].sum()
+        return (alone_D - together_D)[moved(members, alone_D.device)].sum()
 
     def _means(self, tokens: Tokens, state_NH: Tensor) -> Tensor:
         """Mean loss of each domain's targets, [D]."""
         loss_N = self.token_losses(state_NH, tokens.target)
         sum_D = torch.zeros_like(self.value_D).index_add_(0, tokens.domain, loss_N)
-        return sum_D / torch.bincount(tokens.domain, minlength=len(sum_D)).clamp(min=1)
+        count_D = torch.bincount(on_host(tokens.domain), minlength=len(sum_D)).clamp(min=1)
+        return sum_D / moved(count_D, sum_D.device)

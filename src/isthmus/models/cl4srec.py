@@ -48,6 +48,8 @@ class CL4SRec(SASRec):
         return losses
 
     def _view(self, batch: Histories) -> Histories:
+        """Another view, made on the host, which makes its tokens too."""
+        device, batch = batch.domain.device, batch.on_host()
         c, mask_id = self.config, self.schema.items
         altered = [
             cropped(batch, c.crop),
@@ -58,7 +60,7 @@ class CL4SRec(SASRec):
         rows = torch.arange(len(batch), device=batch.domain.device)
         items_BL = torch.stack([view.items for view in altered])[which_B, rows]
         domains_BL = torch.stack([view.domains for view in altered])[which_B, rows]
-        return Histories(items_BL, domains_BL, batch.target, batch.domain)
+        return Histories(items_BL, domains_BL, batch.target, batch.domain).to(device)
 
 
 def _span(batch: Histories, share: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,6 +6,7 @@ from pydantic import PositiveInt, model_validator
 from torch import Tensor
 
 from isthmus.batch import Impressions
+from isthmus.device import picked
 from isthmus.models.base import ModelConfig, Ranker, Widths, register
 from isthmus.nn import MLP, BilinearFusion, FeatureGate, RowEmbedding
 from isthmus.schema import Schema
@@ -78,7 +79,7 @@ class FinalMLP(Ranker):
         if not places:
             return None
         e_BFK = row_BI.unflatten(1, (-1, self.config.embedding_dim))
-        return e_BFK[:, places].flatten(1)
+        return picked(e_BFK, 1, places).flatten(1)
 
 
 def _places(schema: Schema, context: Context) -> list[int]:

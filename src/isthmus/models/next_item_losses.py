@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from isthmus.batch import Histories
 from isthmus.data.feed import generator
-from isthmus.device import looked_up, moved, on_host, written
+from isthmus.device import looked_up, moved, on_host, picked, written
 from isthmus.models.base import ModelConfig
 from isthmus.nn.towers import Routing
 from isthmus.schema import Schema
@@ -171,10 +171,9 @@ class NextItemLoss(nn.Module):
         positive_QN = (query_QNH * items(target_N)).sum(2)
         groups = [group for group, size in enumerate(sizes) if size]
         present = [sizes[group] for group in groups]
-        chosen = moved(torch.tensor(groups), drawn_GM.device)
         rows = zip(
             groups,
-            items(drawn_GM.index_select(0, chosen)).unbind(),
+            items(picked(drawn_GM, 0, groups)).unbind(),
             query_QNH.split(present, 1),
             positive_QN.split(present, 1),
             target_N.split(present),

@@ -7,6 +7,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from isthmus.batch import Impressions
+from isthmus.device import picked
 from isthmus.errors import ConfigError
 from isthmus.models.base import register
 from isthmus.models.parts import PartsConfig, PartsRanker
@@ -59,7 +60,7 @@ class PEPNet(PartsRanker):
         x_BI = self.embedding_gate(e_BFK.flatten(1), batch.domain)
         routing = self.routing(batch)
         x_BO = routing.sort(x_BI)
-        prior_BI = routing.sort(e_BFK[:, self.prior].flatten(1))
+        prior_BI = routing.sort(picked(e_BFK, 1, self.prior).flatten(1))
         known_BI = torch.cat([prior_BI, x_BO.detach()], dim=1)
         for layer, gate in zip(self.layers, self.gates, strict=False):
             x_BO = relu_dropout(layer(x_BO, routing.sizes), self.config.dropout, self.training)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from isthmus.device import on_host
+from isthmus.device import on_host, picked
 
 
 class Centres(nn.Module):
@@ -52,6 +52,6 @@ def _spread(unit_BI: Tensor, centres: int) -> Tensor:
     """Rows to start from: each is the one least like those before it; [C, I]."""
     places = [0]
     for _ in range(centres - 1):
-        likeness_B = (unit_BI @ unit_BI[places].T).amax(dim=1)
+        likeness_B = (unit_BI @ picked(unit_BI, 0, places).T).amax(dim=1)
         places.append(int(likeness_B.argmin()))
-    return unit_BI[places]
+    return picked(unit_BI, 0, places)
