@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # isort: off
 # in the order of the help
 from isthmus.cli import data, runs, transfer, gate, guard, diagnosis, serving, benchmarks, events
-from isthmus.cli import serve, domains, catalogue
+from isthmus.cli import serve, export, domains, catalogue
 
 # isort: on
 from isthmus.cli.app import app
@@ -25,6 +25,7 @@ __all__ = [
     "diagnosis",
     "domains",
     "events",
+    "export",
     "gate",
     "guard",
     "main",

@@ -1,0 +1,175 @@
+"""A finished run becomes graphs on disk, each checked against the model before it counts."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from isthmus.data.prepared import Prepared
+from isthmus.errors import ConfigError, DataError
+from isthmus.evaluation.types import UNKNOWN
+from isthmus.experiment import load_model, predict
+from isthmus.export.aread import ROWS, SHARED, Kept, Paths
+from isthmus.export.check import TableTrial, difference, rows_of
+from isthmus.export.exported import Exported
+from isthmus.export.graph import OLDEST, WeightsFile, checked_opset
+from isthmus.export.manifest import MANIFEST, DomainGraph, ExportManifest, Input, TableCost
+from isthmus.export.runtime import GraphSession
+from isthmus.export.stored import by_vocabulary, table_bytes, with_stored_tables
+from isthmus.export.tables import Precision
+from isthmus.files import digest, digests, directory_atomically, write_sealed
+from isthmus.models import Ranker
+from isthmus.models.aread import AREAD
+from isthmus.progress import Reporter, quiet
+from isthmus.store import Run
+from isthmus.store.manifest import MANIFEST as RUN_MANIFEST
+
+TABLES, PARTS = "tables.bin", "shared.bin"
+"""Weights that graphs share: the embeddings, and the bottom experts."""
+Maker = Callable[[int], tuple[str, Kept]]
+"""Domain id -> its graph's file, which is there from then on, and what of the experts it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How a run is to be exported. No ``domains``: all of them; the unknown one always is."""
+
+    domains: tuple[str, ...] = ()
+    tables: Precision = "float32"
+    opset: int = OLDEST
+
+
+def export(
+    kept: Run,
+    out: Path | str,
+    prepared: Prepared,
+    wanted: Wanted = Wanted(),
+    *,
+    reporter: Reporter = quiet,
+) -> Exported:
+    """Write the run's model to ``out`` as ONNX graphs that need nothing but a runtime.
+
+    Every graph is run on validation rows of ``prepared``, the data that the run was trained on, and
+    nothing is written unless its probabilities are the model's to 1e-5. Tables of less than 32 bits
+    are tried on the test rows as well: see ``ExportManifest.cost``. What an earlier export left in
+    ``out`` is replaced at once, at the end.
+
+    Raises:
+        ConfigError: the run cannot be exported, or has not these domains; another opset.
+        DataError: it is not finished, or ``out`` holds something else than an export.
+        ExportError: a graph does not score as the model does.
+    """
+    out = Path(out)
+    _refuse(kept, out, wanted)
+    trained, prepared = load_model(kept), prepared.under(kept.schema)
+    as_stored = with_stored_tables(trained, wanted.tables)
+    with directory_atomically(out) as aside:
+        assert isinstance(as_stored, AREAD)
+        maker = _one_a_domain(as_stored, aside, kept, wanted)
+        graphs, cost = _checked(maker, aside, (as_stored, trained), prepared, wanted, reporter)
+        manifest = ExportManifest(
+            run=kept.name,
+            run_digest=digest(kept.path / RUN_MANIFEST).sha256,
+            model=kept.config["model"],
+            data=kept.data,
+            features=kept.schema,
+            graph_kind="one a domain",
+            opset=wanted.opset,
+            tables=wanted.tables,
+            table_bytes=table_bytes(as_stored),
+            inputs=_inputs(kept),
+            output="probability",
+            graphs=graphs,
+            cost=cost,
+            files=digests(aside, [path.name for path in aside.iterdir()]),
+        )
+        write_sealed(aside / MANIFEST, manifest.model_dump(mode="json"))
+    return Exported.open(out)
+
+
+def _refuse(kept: Run, out: Path, wanted: Wanted) -> None:
+    checked_opset(wanted.opset)
+    if not kept.finished:
+        raise DataError(f"run {kept.name!r} is not finished; train it to the end first")
+    if strange := [name for name in wanted.domains if name not in kept.schema.domains]:
+        known = kept.schema.domains
+        more = f" and {len(known) - 8} more" if len(known) > 8 else ""
+        raise ConfigError(
+            f"run {kept.name!r} has no domain {', '.join(map(repr, strange))}; it has: "
+            f"{', '.join(known[:8])}{more}"
+        )
+    is_other = out.exists() and not (out / MANIFEST).is_file()
+    if is_other and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out} is there, and is no export; give --out another directory")
+
+
+def _one_a_domain(model: AREAD, directory: Path, kept: Run, wanted: Wanted) -> Maker:
+    """Writes what all graphs share now, and each graph when it is asked for."""
+    tables, parts = (WeightsFile(directory / name) for name in (TABLES, PARTS))
+    rows = by_vocabulary(model.embed.features, model.schema.tables)
+    paths = Paths(model, rows, tables, parts)
+    tables.close()
+    parts.close()
+    names = (UNKNOWN, *kept.schema.domains)
+
+    def made(domain: int) -> tuple[str, Kept]:
+        file = f"{domain:03}-{_plain(names[domain])}.onnx"
+        facts = {"run": kept.name, "domain": names[domain], "data": kept.data.name}
+        graph = paths.model(domain, wanted.opset, facts)
+        (directory / file).write_bytes(graph.SerializeToString())
+        return file, paths.kept(domain)
+
+    return made
+
+
+def _checked(
+    maker: Maker,
+    directory: Path,
+    models: tuple[Ranker, Ranker],
+    prepared: Prepared,
+    wanted: Wanted,
+    reporter: Reporter,
+) -> tuple[dict[str, DomainGraph], TableCost | None]:
+    """Make the graph of every wanted domain, and compare it with the model; what tables cost."""
+    names = (UNKNOWN, *prepared.schema.domains)
+    chosen = [d for d, name in enumerate(names) if not d or name in (wanted.domains or names)]
+    valid, graphs, trial = prepared.impressions("valid"), {}, None
+    if wanted.tables != "float32":
+        trained = predict(models[1], prepared, "test")
+        trial = TableTrial(prepared.impressions("test"), trained)
+    with reporter.task("export", len(chosen)) as advance:
+        for domain in chosen:
+            file, kept = maker(domain)
+            session = GraphSession(directory / file, prepared.schema)
+            found = difference(session, *models, rows_of(valid, domain))
+            graphs[names[domain]] = DomainGraph(
+                id=domain,
+                file=file,
+                experts=kept.experts,
+                edges=sum(int(level.sum()) for level in kept.edges),
+                all_edges=sum(level.size for level in kept.edges),
+                rows=found.rows,
+                difference=found.graph,
+                table_difference=found.trained,
+            )
+            if trial is not None:
+                trial.score(session, domain)
+            advance(1)
+    return graphs, trial.cost() if trial is not None else None
+
+
+def _inputs(kept: Run) -> tuple[Input, ...]:
+    """The inputs of a graph of one domain, in the schema's order."""
+    features = kept.schema.features
+    items = any(f.role == "item" for f in features)
+    found = []
+    for feature in features:
+        rows = ROWS if feature.role == "item" or not items else SHARED
+        length = (feature.length,) if feature.kind == "history" else ()
+        found.append(Input(name=feature.name, shape=(rows, *length)))
+    return tuple(found)
+
+
+def _plain(name: str) -> str:
+    """A domain's name as part of a file's: letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
