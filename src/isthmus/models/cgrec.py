@@ -4,6 +4,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from isthmus import distributed
 from isthmus.batch import Histories
 from isthmus.device import moved, on_host
 from isthmus.models.base import Losses, Told, register
@@ -57,7 +58,7 @@ class CGRec(SASRec):
         if self.training and self.next_item.step[2] % self.config.every == 0:
             self._estimate(batch.on_host()[: self.config.rows], batch.domain.device)
         loss_N = self.token_losses(self.states(tokens), tokens.target)
-        return {self.config.loss: (self.weights()[tokens.domain] * loss_N).mean()}
+        return {self.config.loss: distributed.mean(self.weights()[tokens.domain] * loss_N)}
 
     def weights(self) -> Tensor:
         """Each domain's weight in the loss, [D]: of mean 1 over the domains met so far."""
@@ -77,6 +78,7 @@ class CGRec(SASRec):
     def _estimate(self, batch: Histories, device: torch.device) -> None:
         """Move the running values of the batch's domains; the batch is the host's."""
         self.eval()
+        batch = whole(batch)[: self.config.rows]
         tokens = self.tokens(batch.to(device))
         present = on_host(tokens.domain).unique()
         alone_D = self._means(tokens, self.encoded(tokens, own=True))
@@ -88,6 +90,8 @@ class CGRec(SASRec):
                 worth = self._worth(batch, order[:number], alone_D)
                 value_D[domain] += (worth - before) / self.config.orders
                 before = worth
+        # several processes estimate the same worth, each by orders of its own
+        value_D = distributed.total(distributed.share() * value_D)
         kept, present = self.config.momentum, moved(present, device)
         self.value_D[present] = torch.lerp(value_D, self.value_D, kept)[present]
         self.met_D.index_fill_(0, present, True)
