@@ -171,7 +171,7 @@ class EpochFeed:
         with self._order(_SHUFFLED) as behind:
             batches = self._all_batches(behind)
         for number, batch in enumerate(batches, behind):
-            self.current = self._own(self._with_hidden_domains(batch))
+            self.current = self.own(self._with_hidden_domains(batch))
             self._drawn[_SHUFFLED] = number + 1
             yield number, self.current
 
@@ -194,7 +194,7 @@ class EpochFeed:
             )
         index = self._permuted(self.feed.rows_of(domain, split))
         for batch in self._cut(self.feed.rows(split), index, batch_size):
-            self.current = self._own(self._with_hidden_domains(batch) if hide else batch)
+            self.current = self.own(self._with_hidden_domains(batch) if hide else batch)
             yield self.current
 
     def round_robin(self, most: int) -> Iterator[Any]:
@@ -208,7 +208,7 @@ class EpochFeed:
                 pass
         for drawn, index in enumerate(islice(turns, most - behind), behind + 1):
             batch = self.feed.rows("train")[index].to(self.feed.device)
-            self.current = self._own(batch)
+            self.current = self.own(batch)
             self._drawn[_ROUND_ROBIN] = drawn
             yield self.current
 
@@ -272,7 +272,7 @@ class EpochFeed:
         batches = source.batches(self.number, size, start)
         return (batch.to(self.feed.device) for batch in batches)
 
-    def _own(self, batch: Any) -> Any:
+    def own(self, batch: Any) -> Any:
         """The rows of a batch that this process takes: all, where it trains alone."""
         self.rows = len(batch)
         if not distributed.peers().together:

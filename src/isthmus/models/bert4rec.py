@@ -4,6 +4,7 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 
+from isthmus import distributed
 from isthmus.batch import Histories
 from isthmus.device import looked_up, moved, on_host
 from isthmus.models.base import Losses, register
@@ -67,4 +68,4 @@ class BERT4Rec(SequentialRetriever):
         place_X = moved(hidden_N.nonzero()[:, 0], device)
         state_XH = self.guesses(tokens, moved(hidden_N, device)).index_select(0, place_X)
         loss_X = self.token_losses(state_XH, looked_up(tokens.target, place_X))
-        return {self.config.loss: loss_X.mean()}
+        return {self.config.loss: distributed.mean(loss_X)}

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 
+from isthmus import distributed
 from isthmus.batch import Histories
 from isthmus.device import looked_up, moved, on_host
 from isthmus.models.base import Losses, register
@@ -68,7 +69,7 @@ class C2DSR(SequentialRetriever):
         tokens, weight = self.note(batch), self.config.infomax_weight
         cross_NH, own_NH = self.readings(tokens)
         loss_N = self.token_losses(self._joined(tokens, cross_NH, own_NH), tokens.target)
-        losses: Losses = {self.config.loss: (1 - weight) * loss_N.mean()}
+        losses: Losses = {self.config.loss: (1 - weight) * distributed.mean(loss_N)}
         if self.agree is not None:
             losses["infomax"] = weight * self._infomax(batch, tokens, cross_NH, own_NH)
         return losses

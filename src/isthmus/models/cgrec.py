@@ -9,6 +9,7 @@ from isthmus.batch import Histories
 from isthmus.device import moved, on_host
 from isthmus.models.base import Losses, Told, register
 from isthmus.models.sasrec import SASRec, SASRecConfig
+from isthmus.models.sequential import whole
 from isthmus.nn.sequence import Tokens
 from isthmus.schema import Schema
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
+from isthmus import distributed
 from isthmus.batch import Histories
 from isthmus.models.base import Losses, register
 from isthmus.models.sasrec import SASRec, SASRecConfig
@@ -43,7 +44,9 @@ class CL4SRec(SASRec):
         views = [self(self._view(batch)) for _ in range(2)] if self.config.contrast_weight else []
         losses = super().losses(batch)
         if views:
-            contrast = agreement_loss(views[0], views[1], self.config.contrast_temperature)
+            contrast = agreement_loss(
+                *map(distributed.gathered, views), self.config.contrast_temperature
+            )
             losses["contrast"] = self.config.contrast_weight * contrast
         return losses
 

@@ -123,7 +123,7 @@ class M3oE(PartsRanker):
         while True:
             order = torch.randperm(len(rows), generator=feed.rng)
             for start in range(0, len(rows), size):
-                yield rows[order[start : start + size]].to(feed.feed.device)
+                yield feed.own(rows[order[start : start + size]].to(feed.feed.device))
 
     def _fusion_losses(self, batch: Impressions) -> Losses:
         """In evaluation mode: validation rows leave no trace in the running statistics."""

@@ -4,12 +4,14 @@ Shape letters: B histories, N tokens (targets, see ``nn.sequence``), H width, I 
 """
 
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch.nn.functional as F
 from pydantic import PositiveInt, model_validator
 from torch import Tensor
 
+from isthmus import distributed
 from isthmus.batch import Histories
 from isthmus.models.base import Losses, Retriever, resumable
 from isthmus.models.next_item_losses import NextItemConfig, NextItemLoss
@@ -104,7 +106,8 @@ class SequentialRetriever(Retriever):
 
     def losses(self, batch: Histories) -> Losses:
         tokens = self.note(batch)
-        return {self.config.loss: self.token_losses(self.states(tokens), tokens.target).mean()}
+        loss_N = self.token_losses(self.states(tokens), tokens.target)
+        return {self.config.loss: distributed.mean(loss_N)}
 
     def token_losses(self, state: Tensor, target_N: Tensor) -> Tensor:
         """Loss of each token, [N], predicted from its state [N, H]; or [Q, N] from [Q, N, H]."""
@@ -115,9 +118,10 @@ class SequentialRetriever(Retriever):
     def note(self, batch: Histories) -> Tokens:
         """Tokens of a batch to train on, whose items are candidates from now on."""
         tokens = self.tokens(batch)
-        self.next_item.catalogue.learn(batch)
+        if not self.schema.domain_items:  # else there is nothing to learn
+            self.next_item.catalogue.learn(whole(batch))
         if self.training:
-            self.next_item.catalogue.count(tokens.target)
+            self.next_item.catalogue.count(distributed.gathered(tokens.target))
         return tokens
 
     @resumable
@@ -128,3 +132,8 @@ class SequentialRetriever(Retriever):
         for step, batch in feed.numbered():
             self.next_item.step = (feed.feed.seed, feed.number, step)
             yield self.losses(batch)
+
+
+def whole(batch: Histories) -> Histories:
+    """The present batch, of which this process may have a part."""
+    return Histories(*(distributed.gathered(getattr(batch, f.name)) for f in fields(batch)))

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
+from isthmus import distributed
 from isthmus.batch import Histories
 from isthmus.device import moved, on_host
 from isthmus.models.base import Losses, Told, register
@@ -125,8 +126,8 @@ class SyNCRec(SequentialRetriever):
         loss_QN = self.token_losses(paths_QNH, tokens.target)
         weight_D = self._weights(loss_QN, tokens.domain)
         losses = {
-            "single": c.single_weight * loss_QN[0].mean(),
-            "cross": (weight_D[tokens.domain] * loss_QN[1]).mean(),
+            "single": c.single_weight * distributed.mean(loss_QN[0]),
+            "cross": distributed.mean(weight_D[tokens.domain] * loss_QN[1]),
         }
         if self.agree is not None:
             losses["mim"] = c.mim_weight * self._disagreement(paths_QNH, tokens)
@@ -183,11 +184,11 @@ class SyNCRec(SequentialRetriever):
         """Each domain's weight in the cross loss, [D]; in training the running gaps are moved first."""
         running_D = self.gap_D
         count_D = torch.bincount(on_host(domain_N), minlength=len(running_D))
-        count_D = moved(count_D, running_D.device)
+        count_D = distributed.total(moved(count_D, running_D.device))
         met_D = self.met_D | (count_D > 0)
         if self.training:
             gap_N = loss_QN[0] - loss_QN[1]
-            gap_D = torch.zeros_like(running_D).index_add(0, domain_N, gap_N)
+            gap_D = distributed.total(torch.zeros_like(running_D).index_add(0, domain_N, gap_N))
             moved_D = (gap_D / count_D.clamp(min=1)).lerp(running_D, self.config.momentum)
             running_D = moved_D.where(count_D > 0, running_D)
             self.gap_D, self.met_D = running_D.detach(), met_D
@@ -214,13 +215,16 @@ class SyNCRec(SequentialRetriever):
     def _disagreement(self, paths_QNH: Tensor, tokens: Tokens) -> Tensor:
         """InfoNCE between the two predictions of a target, domain by domain."""
         assert self.agree is not None
-        order, sizes = self._compared(tokens.domain)
+        domain_N, user_N = tokens.domain, tokens.user
+        if distributed.divided():
+            paths_QNH, domain_N, user_N = self._others_too(paths_QNH, domain_N, user_N)
+        order, sizes = self._compared(domain_N)
         single_NH, cross_NH = (path_NH.index_select(0, order) for path_NH in paths_QNH)
         single_NH, cross_NH = (
             F.normalize(self.agree(single_NH), dim=1),
             F.normalize(cross_NH, dim=1),
         )
-        rows = (x.split(sizes) for x in (single_NH, cross_NH, tokens.user[order]))
+        rows = (x.split(sizes) for x in (single_NH, cross_NH, user_N[order]))
         terms = []
         for single_XH, cross_XH, user_X in zip(*rows, strict=True):
             agreement_XX = cross_XH @ single_XH.T / self.config.mim_temperature
@@ -229,6 +233,20 @@ class SyNCRec(SequentialRetriever):
             agreement_XX = agreement_XX.masked_fill(own_XX, float("-inf"))
             terms.append((agreement_XX.logsumexp(1) - agreement_XX.diagonal()).sum())
         return torch.stack(terms).sum() / len(order)
+
+    def _others_too(
+        self, paths_QNH: Tensor, domain_N: Tensor, user_N: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens to compare of all processes, which compute this loss of the whole batch each."""
+        order, _ = self._compared(domain_N)
+        here = distributed.peers()
+        paths_NQH = paths_QNH.index_select(1, order).transpose(0, 1)
+        users = user_N[order] * here.size + here.rank  # users of another part are others
+        return (
+            distributed.gathered(paths_NQH).transpose(0, 1),
+            distributed.gathered(domain_N[order]),
+            distributed.gathered(users),
+        )
 
     def _compared(self, domain_N: Tensor) -> tuple[Tensor, list[int]]:
         """Tokens sorted by domain, so many of each at most, drawn anew at each step; sizes of domains."""

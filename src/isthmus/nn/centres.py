@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from isthmus import distributed
 from isthmus.device import on_host, picked
 
 
@@ -37,14 +38,15 @@ class Centres(nn.Module):
 
     def _follow(self, unit_BI: Tensor) -> None:
         if not on_host(self.started):
-            if len(unit_BI) < len(self.centre):
+            whole_BI = distributed.gathered(unit_BI)
+            if len(whole_BI) < len(self.centre):
                 return  # centres that start at one row stay one
-            self.centre.copy_(_spread(unit_BI, len(self.centre)))
+            self.centre.copy_(_spread(whole_BI, len(self.centre)))
             self.started.fill_(True)
         centre_CI = self.centre
         for _ in range(self.iterations):
             share_BC = (unit_BI @ centre_CI.T / self.temperature).softmax(dim=1)
-            centre_CI = F.normalize(share_BC.T @ unit_BI, dim=1)
+            centre_CI = F.normalize(distributed.total(share_BC.T @ unit_BI), dim=1)
         self.centre.copy_(F.normalize(centre_CI.lerp(self.centre, self.momentum), dim=1))
 
 

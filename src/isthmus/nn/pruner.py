@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from isthmus import distributed
+
 Form = Literal["binarisation", "scaling", "fusion"]
 
 
@@ -38,5 +40,5 @@ class Pruner(nn.Module):
         hard_BI = (weight_BI > self.threshold).to(soft_BI.dtype)
         # A step has no gradient: backwards it counts as the sigmoid that it hardens.
         kept_BI = hard_BI + soft_BI - soft_BI.detach()
-        pruned = 1 - kept_BI.mean()
+        pruned = 1 - distributed.total(distributed.share() * kept_BI.mean())
         return (kept_BI if self.form == "binarisation" else weight_BI * hard_BI), pruned

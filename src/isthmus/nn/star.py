@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from isthmus import distributed
 from isthmus.device import moved, on_host
 from isthmus.nn.towers import is_aligned, parts_of
 
@@ -127,18 +128,23 @@ class PartitionedNorm(nn.Module):
     def _statistics(self, x_BI: Tensor, part_B: Tensor, rows_P1: Tensor) -> tuple[Tensor, Tensor]:
         """Each part's mean and variance, [P, I], the running ones blended in where rows are few."""
         self._start(x_BI.detach())
+        own_P1, rows_P1 = rows_P1, distributed.total(rows_P1)
         count_P1 = rows_P1.clamp(min=1)
-        mean_PI = _sums(x_BI, rows_P1) / count_P1
-        var_PI = _sums((x_BI - mean_PI.index_select(0, part_B)).square(), rows_P1) / count_P1
+        mean_PI = distributed.total(_sums(x_BI, own_P1)) / count_P1
+        apart_BI = (x_BI - mean_PI.index_select(0, part_B)).square()
+        var_PI = distributed.total(_sums(apart_BI, own_P1)) / count_P1
         trust_P1 = rows_P1 / (rows_P1 + self.few_rows).clamp(min=1)
-        own_P1 = trust_P1 * (rows_P1 > 1)
-        blended = self.mean.lerp(mean_PI, own_P1), self.var.lerp(var_PI, own_P1)
+        lead_P1 = trust_P1 * (rows_P1 > 1)
+        blended = self.mean.lerp(mean_PI, lead_P1), self.var.lerp(var_PI, lead_P1)
         self._note(mean_PI.detach(), var_PI.detach(), rows_P1, MOMENTUM * trust_P1)
         return blended
 
     @torch.no_grad()
     def _start(self, x_BI: Tensor) -> None:
-        if not on_host(self.started) and len(x_BI) > 1:
+        if on_host(self.started):
+            return
+        x_BI = distributed.gathered(x_BI)
+        if len(x_BI) > 1:
             self.mean.copy_(x_BI.mean(0).expand_as(self.mean))
             self.var.copy_(x_BI.var(0).expand_as(self.var))
             self.started.fill_(True)
