@@ -11,9 +11,11 @@ from isthmus.data.serving import Collected, Facts
 from isthmus.models import get
 from isthmus.nn import masks
 from isthmus.schema import Feature, Schema
-from isthmus.service.bundle import Bundle
+from isthmus.service.bundle import Bundle, keep
 from isthmus.service.load import Stage
 from isthmus.service.pipeline import Pipeline
+from isthmus.store import DataRef, Run, Store
+from isthmus.training.state import TrainingState
 
 DOMAINS, USERS, HISTORY = 30, 2_000, 50
 IDS = {"user": USERS, "item": 0, "category": 2_000, "brand": 20_000, "city": 400}
@@ -24,7 +26,12 @@ ROLES |= {"price": "item"}
 
 def pipeline(items: int, *, retriever: str = "syncrec", ranker: str = "aread") -> Pipeline:
     """A pipeline over so many items of 30 domains, the largest five times the smallest."""
-    torch.manual_seed(0)
+    return Pipeline(*stages(items, retriever, ranker))
+
+
+def stages(items: int, retriever: str, ranker: str, *, seed: int = 0) -> tuple[Stage, Stage]:
+    """Both stages of such a pipeline; another seed has other weights, and the same items and users."""
+    torch.manual_seed(seed)
     draw = np.random.default_rng(0)
     share = np.linspace(5, 1, DOMAINS)
     sizes = np.floor(items * share / share.sum()).astype(int)
@@ -41,7 +48,20 @@ def pipeline(items: int, *, retriever: str = "syncrec", ranker: str = "aread") -
         Facts(kind="retriever"), {"items": pa.table(common), "users": pa.table(past)}, schema
     )
     second = _ranking(draw, names, common, past)
-    return Pipeline(_stage(retriever, first), _stage(ranker, second))
+    return _stage(retriever, first), _stage(ranker, second)
+
+
+def kept(made: Stage, store: Store, name: str) -> Run:
+    """A stage as a run that is finished and packed."""
+    model, tables = made.run.name, made.bundle
+    config = {"model": model, "settings": get(model).Config().model_dump(mode="json")}
+    run = store.create(
+        name, {**config, "scope": "joint"}, tables.schema, DataRef(name="made", digest="0" * 64)
+    )
+    run.finish(TrainingState(scores=[0.0], best=made.model.state_dict()), {})
+    with run.lock():
+        keep(run, tables.facts, tables.tables)
+    return run
 
 
 def _past(draw: np.random.Generator, items: int, domain: np.ndarray) -> dict[str, Any]:

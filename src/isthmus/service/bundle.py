@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from isthmus.data.prepared import Prepared
-from isthmus.data.serving import Facts, serving_tables
+from isthmus.data.serving import Facts, Tables, serving_tables
 from isthmus.errors import DataError, IntegrityError
 from isthmus.files import verify
 from isthmus.schema import Schema
@@ -36,18 +36,21 @@ def pack(run: Run, prepared: Prepared) -> None:
         raise DataError(f"run {run.name!r} is not finished; train it to the end first")
     run.require(prepared.schema, DataRef(name=prepared.manifest.name, digest=prepared.digest))
     with run.lock():
-        if _FACTS in run.manifest.files:
-            return
-        facts, tables = serving_tables(prepared)
-        for name, table in tables.items():
-            with (
-                run.artefact(f"{_FOLDER}{name}.arrow") as path,
-                pa.OSFile(str(path), "wb") as sink,
-                pa.ipc.new_file(sink, table.schema) as writer,
-            ):
-                writer.write_table(table.combine_chunks())
-        with run.artefact(_FACTS) as path:  # last: where it is, all is
-            path.write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        if _FACTS not in run.manifest.files:
+            keep(run, *serving_tables(prepared))
+
+
+def keep(run: Run, facts: Facts, tables: Tables) -> None:
+    """Write a bundle's parts into a run of which the caller has the lock."""
+    for name, table in tables.items():
+        with (
+            run.artefact(f"{_FOLDER}{name}.arrow") as path,
+            pa.OSFile(str(path), "wb") as sink,
+            pa.ipc.new_file(sink, table.schema) as writer,
+        ):
+            writer.write_table(table.combine_chunks())
+    with run.artefact(_FACTS) as path:  # last: where it is, all is
+        path.write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)

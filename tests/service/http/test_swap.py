@@ -5,8 +5,8 @@ import shutil
 import threading
 
 import pytest
+from benchmarks.serve.turns import Load, Swaps, damage, offline
 
-from isthmus.service import Pipeline, Request
 from isthmus.service.http import state as state_module
 from isthmus.service.http.bodies import RecommendBody
 from isthmus.service.http.settings import Settings
@@ -29,65 +29,43 @@ def loaded(client, names):
     return client.post("/v1/admin/load", json={"runs": names})
 
 
-def answers(root, names):
-    """What the runs say offline, by request; and their version."""
-    pipeline = Pipeline.load([root / name for name in names])
-    found = {}
-    for asked in ASKED:
-        reply = pipeline.recommend(Request.model_validate_json(json.dumps(asked)))
-        found[json.dumps(asked)] = [(one.item, one.score) for one in reply.items]
-    return pipeline.loaded.version, found
-
-
-def swap_under_load(swapped, clients, enough):
+def swap_under_load(swapped, clients, swaps):
     client, state, pairs = swapped
-    offline = dict(answers(state.settings.runs_root, names) for names in pairs)
-    stop, seen, failures = threading.Event(), {}, []
-
-    def ask(number):
-        turn = number
-        while not stop.is_set():
-            asked = ASKED[turn % len(ASKED)]
-            turn += 1
-            reply = client.post("/v1/recommend", json=asked)
-            if reply.status_code != 200:
-                failures.append(reply.text)
-                return
-            found = reply.json()
-            seen[found["version"]] = seen.get(found["version"], 0) + 1
-            wanted = offline[found["version"]][json.dumps(asked)]
-            given = [(one["item"], one["score"]) for one in found["items"]]
-            if [i for i, _ in given] != [i for i, _ in wanted] or any(
-                abs(a - b) > 1e-6 for (_, a), (_, b) in zip(given, wanted, strict=True)
-            ):
-                failures.append((found["version"], asked))
-
-    asking = [threading.Thread(target=ask, args=(n,)) for n in range(clients)]
-    for thread in asking:
-        thread.start()
+    root = state.settings.runs_root
+    bodies = [json.dumps(asked) for asked in ASKED]
+    answers = dict(offline([root / name for name in names], bodies) for names in pairs)
+    damage(root / pairs[1][0], "damaged")
     try:
-        swaps = 0
-        while not enough(swaps, seen):
-            swaps += 1
-            assert loaded(client, pairs[swaps % 2]).status_code == 200
-            assert loaded(client, ["nowhere"]).status_code == 422
-            assert client.post("/v1/admin/rollback", json={}).status_code == 200
-            assert client.post("/v1/admin/rollback", json={}).status_code == 200
+        with Load(client.base_url.port, answers, clients) as load:
+            backs = Swaps(pairs, list(answers), "damaged").run(load, swaps)
     finally:
-        stop.set()
-        for thread in asking:
-            thread.join()
-    assert failures == []
-    assert set(seen) == set(offline)
+        shutil.rmtree(root / "damaged")
+    assert load.failures == []
+    assert set(load.versions) == set(answers)
+    assert sum(load.versions.values()) == len(load.took) >= clients * (swaps + backs)
+    assert client.get("/v1/stats").json()["errors"].items() >= {"422": 2 * swaps}.items()
 
 
 def test_swaps_under_load(swapped):
-    swap_under_load(swapped, 3, lambda swaps, seen: swaps >= 4 and len(seen) == 2)
+    swap_under_load(swapped, 3, 5)
 
 
 @pytest.mark.slow
 def test_twenty_swaps_under_the_load_of_eight(swapped):
-    swap_under_load(swapped, 8, lambda swaps, seen: swaps >= 20 and len(seen) == 2)
+    swap_under_load(swapped, 8, 20)
+
+
+@pytest.mark.parametrize(
+    "wrong", [lambda of: of[::-1], lambda of: [], lambda of: [(i, s + 2e-6) for i, s in of]]
+)
+def test_a_reply_that_is_not_its_versions_is_noticed(swapped, wrong):
+    client, state, pairs = swapped
+    bodies = [json.dumps(asked) for asked in ASKED]
+    version, right = offline([state.settings.runs_root / name for name in pairs[0]], bodies)
+    for answers in ({version: {body: wrong(of) for body, of in right.items()}}, {"other": right}):
+        with Load(client.base_url.port, answers, 2) as load:
+            load.pass_over()
+        assert load.failures
 
 
 def test_a_bad_run_is_refused_and_the_old_one_stays(swapped, tmp_path, pair):
