@@ -57,7 +57,7 @@ class CGRec(SASRec):
     def losses(self, batch: Histories) -> Losses:
         tokens = self.note(batch)
         if self.training and self.next_item.step[2] % self.config.every == 0:
-            self._estimate(batch.on_host()[: self.config.rows], batch.domain.device)
+            self._estimate(batch)
         loss_N = self.token_losses(self.states(tokens), tokens.target)
         return {self.config.loss: distributed.mean(self.weights()[tokens.domain] * loss_N)}
 
@@ -76,10 +76,11 @@ class CGRec(SASRec):
         }
 
     @torch.no_grad()
-    def _estimate(self, batch: Histories, device: torch.device) -> None:
-        """Move the running values of the batch's domains; the batch is the host's."""
+    def _estimate(self, batch: Histories) -> None:
+        """Move the running values of the batch's domains."""
         self.eval()
-        batch = whole(batch)[: self.config.rows]
+        device = batch.domain.device
+        batch = whole(batch).on_host()[: self.config.rows]
         tokens = self.tokens(batch.to(device))
         present = on_host(tokens.domain).unique()
         alone_D = self._means(tokens, self.encoded(tokens, own=True))
