@@ -15,14 +15,16 @@ from isthmus.models.mamdr import MamdrConfig, refuse
 from isthmus.reference.trees import TreesConfig
 from isthmus.schema import Frozen
 from isthmus.toml import read_toml, told
-from isthmus.training.fit import AUCS, RANKING, TrainConfig
+from isthmus.training.fit import AUCS, RANKING, STREAM_WINDOW, TrainConfig
 from isthmus.training.isolated import IsolatedJob
 
 C = TypeVar("C", bound=Frozen)
 
 Scope = Literal["joint", "isolated", "mamdr"]
-LATER = ("max_rows", "device", "autocast", "compile")
+LATER = ("max_rows", "device", "autocast", "compile", "stream", "stream_window")
 """Settings of training that came after the first runs: at their defaults they name no run anew."""
+JOINT_ALONE = ("stream", "stream_window", "checkpoint_every")
+"""Settings of training that isolated models do not have."""
 
 
 def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -105,7 +107,7 @@ class RunConfig(Frozen):
 
     def identity(self) -> dict[str, Any]:
         """All that decides the result, defaults written out: what a stored run is known by."""
-        train = self.train.model_dump(mode="json")
+        train = self.train.model_dump(mode="json", exclude={"checkpoint_every"})
         for key in LATER:  # runs are known by what they were before these settings came
             if train[key] == TrainConfig.model_fields[key].default:
                 del train[key]
@@ -141,6 +143,8 @@ class RunConfig(Frozen):
     def rival(self, rival: Rival, scope: Scope) -> "RunConfig":
         """The run of a rival: same data, seed and training, but for what it changes."""
         train = {**self.train.model_dump(), **rival.train}
+        if scope == "isolated":  # whose rows are read whole, and whose checkpoints are whole models
+            train = {key: value for key, value in train.items() if key not in JOINT_ALONE}
         return checked(
             {
                 "data": self.data,
@@ -200,12 +204,38 @@ def checked(values: Mapping[str, Any], where: str) -> RunConfig:
         refuse(models.get(run.model))
     elif run.mamdr != MamdrConfig():
         raise ConfigError(f"{where}: the table 'mamdr' has no effect under scope {run.scope!r}")
+    _check_stream(run, where)
     if run.without and run.scope == "isolated":
         raise ConfigError(
             f"{where}: 'without' leaves domains out of a joint model; under scope 'isolated' no "
             "domain learns from another, so there is nothing to leave out"
         )
     return run
+
+
+def _check_stream(run: RunConfig, where: str) -> None:
+    """Refuse a stream where rows are needed all at once, and settings of it without one."""
+    given, train = run.train.model_fields_set, run.train
+    if run.scope == "isolated" and (asked := [key for key in JOINT_ALONE if key in given]):
+        raise ConfigError(
+            f"{where}: train.{asked[0]} is for models of all domains; under scope 'isolated' each "
+            "domain's rows are in memory, and each finished model is its own checkpoint; remove it"
+        )
+    if not train.stream:
+        if "stream_window" in given and train.stream_window != STREAM_WINDOW:
+            raise ConfigError(f"{where}: train.stream_window has no effect without train.stream")
+        return
+    what = None
+    if run.is_reference:
+        what = f"{run.model!r} grows its trees on all rows at once"
+    elif issubclass(models.get(run.model), models.Retriever):
+        what = f"{run.model!r} is a retriever: its events are in memory, some 50 bytes each"
+    elif run.scope == "mamdr":
+        what = "scope 'mamdr' takes each row of one domain after another"
+    elif train.max_rows is not None:
+        what = "train.max_rows draws its rows from all, and holds them in memory"
+    if what:
+        raise ConfigError(f"{where}: train.stream = true, but {what}; remove one of the two")
 
 
 def _with_metric(run: RunConfig, where: str) -> RunConfig:

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 
 from isthmus import distributed, models, reference, several
+from isthmus.batch import Impressions
 from isthmus.config import RunConfig
 from isthmus.data.feed import Feed, thinned
 from isthmus.data.prepared import Prepared
+from isthmus.data.stream import Stream
 from isthmus.data.without import Without, most_rows
 from isthmus.errors import ConfigError, DataError
 from isthmus.evaluation import Metrics, Predictions, evaluate
@@ -86,7 +88,7 @@ def run(
         metrics = {}
         for split in splits:
             kept.log(scoring=split)  # so that the next line tells what scoring costs, and only that
-            predictions = predict(model, prepared, split)
+            predictions = predict(model, prepared, split, rows(config, prepared, split))
             kept.save_predictions(split, predictions)
             metrics[split] = evaluate(predictions, sizes=train_rows(prepared))
         kept.finish(state, metrics)
@@ -99,7 +101,8 @@ def _train_retriever(
     if config.scope == "isolated":
         return train_isolated_retrievers(config, prepared, kept, reporter)
     on_epoch = _epoch_log(config, kept, on_epoch, reporter)
-    return train_retriever(config, prepared, kept, on_epoch, reporter)
+    keep = partial(keep_partial, kept)
+    return train_retriever(config, prepared, kept, on_epoch, keep, reporter)
 
 
 def _is_retriever(config: RunConfig) -> bool:
@@ -115,15 +118,18 @@ def default_name(config: RunConfig, prepared: Prepared) -> str:
     return f"{prepared.manifest.name}-{model}{scope}-s{config.seed}-{short}"
 
 
-def predict(model: Ranker, prepared: Prepared, split: str) -> Predictions:
-    """The scores of a split's rows, as evaluation reads them."""
+def predict(
+    model: Ranker, prepared: Prepared, split: str, rows: Impressions | Stream | None = None
+) -> Predictions:
+    """The scores of a split's rows, as evaluation reads them; ``rows``: these, or a stream of them."""
     table = prepared.table(split)
+    rows = prepared.impressions(split) if rows is None else rows
     return Predictions(
         row=table["row"],
         domain=table["domain"],
         user=table["user"],
         label=table["label"],
-        score=probabilities(model, prepared.impressions(split)),
+        score=probabilities(model, rows),
         domains=prepared.schema.domains,
     )
 
@@ -189,9 +195,9 @@ def _train_joint(
     torch.manual_seed(config.seed)
     model = _whole(config.identity(), prepared.schema)
     train, table = config.train, prepared.table("valid")
-    valid = prepared.impressions("valid")
+    valid = rows(config, prepared, "valid")
     feed = Feed(
-        thinned(prepared.impressions("train"), most_rows(prepared, train.max_rows), config.seed),
+        rows(config, prepared, "train"),
         batch_size=train.batch_size,
         seed=config.seed,
         valid=valid,
@@ -207,8 +213,24 @@ def _train_joint(
 
     on_epoch = _epoch_log(config, kept, on_epoch, reporter)
     state = checkpoint.latest(kept.checkpoints, reporter=reporter)
-    state = fit(model, feed, score, train, state=state, on_epoch=on_epoch, reporter=reporter)
+    told: dict[str, Any] = {"on_epoch": on_epoch, "on_partial": partial(keep_partial, kept)}
+    state = fit(model, feed, score, train, state=state, reporter=reporter, **told)
     return model, state
+
+
+def rows(config: RunConfig, prepared: Prepared, split: str) -> Impressions | Stream:
+    """A split as the run takes it: streamed or in memory, and of training rows those to train on."""
+    train = config.train
+    if train.stream:
+        return Stream(prepared, split, seed=config.seed, window=train.stream_window)
+    whole, most = prepared.impressions(split), most_rows(prepared, train.max_rows)
+    return thinned(whole, most, config.seed) if split == "train" else whole
+
+
+def keep_partial(kept: Run, state: TrainingState) -> None:
+    """A checkpoint in the middle of an epoch."""
+    path = checkpoint.save(state, kept.checkpoints)
+    kept.log(checkpoint=path.name)
 
 
 def _epoch_log(config: RunConfig, kept: Run, then: OnEpoch, reporter: Reporter) -> OnEpoch:

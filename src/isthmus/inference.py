@@ -8,6 +8,7 @@ import torch
 
 from isthmus.batch import Impressions
 from isthmus.data.sequences import Windows
+from isthmus.data.stream import Stream
 from isthmus.errors import DataError
 from isthmus.evaluation.ranks import PROTOCOLS, Ranks, samples
 from isthmus.models.base import Ranker, Retriever
@@ -19,7 +20,9 @@ CELLS = 2**23  # scores of items at a time: 64 MiB of float64
 
 
 @torch.inference_mode()
-def probabilities(model: Ranker, rows: Impressions, *, batch_size: int = BATCH) -> np.ndarray:
+def probabilities(
+    model: Ranker, rows: Impressions | Stream, *, batch_size: int = BATCH
+) -> np.ndarray:
     """P(label = 1) of every row: [N] float64. The model is put into evaluation mode.
 
     Logits become probabilities in float64: in float32 confident rows would be tied at 0 or 1.

@@ -31,6 +31,7 @@ def train_retriever(
     prepared: Prepared,
     kept: Run,
     on_epoch: Callable[[TrainingState], None],
+    on_partial: Callable[[TrainingState], None],
     reporter: Reporter,
 ) -> tuple[Retriever, TrainingState]:
     """Train until the validation split's ``train.metric`` no longer rises."""
@@ -56,7 +57,8 @@ def train_retriever(
         return found
 
     state = checkpoint.latest(kept.checkpoints, reporter=reporter)
-    state = fit(model, feed, score, train, state=state, on_epoch=on_epoch, reporter=reporter)
+    told: dict[str, Any] = {"on_epoch": on_epoch, "on_partial": on_partial}
+    state = fit(model, feed, score, train, state=state, reporter=reporter, **told)
     return model, state
 
 

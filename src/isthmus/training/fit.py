@@ -31,6 +31,7 @@ DROPOUT = (
 CHURN = "share of mask edges changed in the epoch"
 """Told of each domain of a model with masks: edges that either mask has and the other lacks."""
 
+STREAM_WINDOW = 2**20
 OfScores = Literal["domain_auc", "macro_auc", "auc", "worst_domain"]
 OfItems = Literal["ndcg@10", "macro_ndcg@10", "hr@10", "mrr"]
 AUCS: tuple[str, ...] = get_args(OfScores)
@@ -45,6 +46,8 @@ class TrainConfig(Frozen):
     trained on them), drawn once by the seed; without it, on all.
     ``checkpoint_every``: after each so many steps there is a checkpoint within an epoch too, where
     the model's epoch may be entered again in its middle; no result depends on it.
+    ``stream``: training and held-out rows stay in their files; of those that are trained on, about
+    ``stream_window`` are in memory at a time, and mixed among each other (see ``data.stream``).
     ``metric``: of the validation split, by which epochs are compared. A ranker has an AUC, a
     retriever (by default) its NDCG among the items of the target's domain.
     ``device``: "cpu", "cuda", "cuda:1", or "auto" for a GPU where there is one. ``autocast``: matrix
@@ -62,6 +65,8 @@ class TrainConfig(Frozen):
     unknown_share: NonNegativeFloat = Field(0.01, lt=1)
     max_rows: PositiveInt | None = None
     checkpoint_every: PositiveInt | None = None
+    stream: bool = False
+    stream_window: PositiveInt = STREAM_WINDOW
     device: str = Field("cpu", pattern=r"^(cpu|auto|cuda(:\d+)?)$")
     autocast: bool = False
     compile: bool = False
