@@ -52,9 +52,14 @@ def share(
     prepared = Prepared.open(Path(config.data), verify=False)
     made = (_share_ranks if prepared.of_events else _share_scores)(arms, prepared, rules)
     costs = {title(runs[0]): cost(runs) for runs in arms.values()}
-    looked = diagnose([*arms["joint"], *arms["isolated"]], config.data, reporter=reporter)
-    findings = looked[0].findings
-    return made.model_copy(update={"tuned": tuned, "costs": costs, "findings": findings})
+    (looked,) = diagnose(
+        arms["joint"],
+        config.data,
+        beside=arms["isolated"],
+        verdicts=made.sharing,
+        reporter=reporter,
+    )
+    return made.model_copy(update={"tuned": tuned, "costs": costs, "findings": looked.findings})
 
 
 def _share_scores(arms: Arms, prepared: Prepared, rules: Rules | None) -> ReportData:

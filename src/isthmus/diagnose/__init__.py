@@ -9,6 +9,7 @@ from isthmus.diagnose.rows import data_evidence
 from isthmus.diagnose.runs import run_evidence
 from isthmus.diagnosis import Data, Diagnosis
 from isthmus.diagnosis import diagnose as judge
+from isthmus.evaluation import SharingTable
 from isthmus.progress import Reporter, quiet
 from isthmus.store import Run
 
@@ -21,6 +22,8 @@ def diagnose(
     runs: Sequence[Run],
     root: Path | str = ROOT,
     *,
+    beside: Sequence[Run] = (),
+    verdicts: SharingTable | None = None,
     only: Collection[str] = (),
     reporter: Reporter = quiet,
 ) -> tuple[Diagnosis, ...]:
@@ -28,25 +31,28 @@ def diagnose(
     one, of which the first seed is looked at closely.
 
     Isolated runs and floors of the same data are what the others are compared with, and are
-    diagnosed as well. ``only``: the checks of these codes alone. ``root``: prepared data, or a
-    directory of such; runs whose data is not there are judged without it.
+    diagnosed as well; those given as ``beside`` are not. ``verdicts``: the sharing table of the first
+    configuration, where it is made already. ``only``: the checks of these codes alone. ``root``:
+    prepared data, or a directory of such; runs whose data is not there are judged without it.
 
     Raises:
         DataError: a run is not finished.
         ConfigError: no check has such a code.
     """
-    groups = grouped(runs)
+    groups = grouped([*runs, *beside])
+    wanted = groups[: len(grouped(runs))]
     known: dict[tuple[str, tuple[str, ...]], tuple[Prepared, Data] | None] = {}
     found = []
-    with reporter.task("diagnose", len(groups)) as advance:
-        for group in groups:
+    with reporter.task("diagnose", len(wanted)) as advance:
+        for group in wanted:
             schema, digest = group.first.schema, group.first.data.digest
             which = digest, schema.domains
             if which not in known:
                 prepared = find_prepared(Path(root), digest)
                 under = prepared.under(schema) if prepared else None
                 known[which] = (under, data_evidence(under)) if under else None
-            evidence = run_evidence(group, groups, known[which], Path(root))
+            made = verdicts if group is wanted[0] else None
+            evidence = run_evidence(group, groups, known[which], Path(root), verdicts=made)
             seeds = tuple(run.name for run in group.runs[1:])
             found.append(judge(evidence, group.first.name, seeds=seeds, only=only))
             advance(1)

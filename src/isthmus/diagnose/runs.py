@@ -34,9 +34,17 @@ GAP = "running gap"
 
 
 def run_evidence(
-    group: Group, groups: Sequence[Group], data: tuple[Prepared, Data] | None, root: Path
+    group: Group,
+    groups: Sequence[Group],
+    data: tuple[Prepared, Data] | None,
+    root: Path,
+    *,
+    verdicts: SharingTable | None = None,
 ) -> Evidence:
-    """What checks look at of a group's first run, and of the runs beside it."""
+    """What checks look at of a group's first run, and of the runs beside it.
+
+    ``verdicts``: its sharing table, where it is made already.
+    """
     run, absent = group.first, {}
     if data is None:
         absent["data"] = (
@@ -64,7 +72,7 @@ def run_evidence(
         own_parameters=_own_parameters(run),
         seeds=seeds if len(seeds) > 1 else None,
         pairs=pairs or None,
-        sharing=_sharing(pairs, data[0] if data else None),
+        sharing=verdicts or _sharing(pairs, data[0] if data else None),
         floors=_floors(group, groups) or None,
         absent=absent,
     )
