@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from isthmus import models
 from isthmus.cli import app, main
+from tests import shop
 
 
 def isthmus(*arguments, cwd=None):
@@ -147,39 +148,8 @@ def test_the_whole_way_on_own_rows(tmp_path):
 
 
 def _write_shop(folder):
-    """Three domains, 60 users, 30 items; whether an item is liked depends on the domain."""
+    """Three domains, 60 users, 30 items."""
     lines = ["who,what,where,when,liked"]
-    for i in range(3000):
-        user, item, domain = i * 7 % 60, i * 11 % 30, i % 3
-        noise = (i * 2654435761 >> 8) % 10 < 2
-        liked = ((item + domain) % 3 == 0) != noise
-        lines.append(f"u{user},i{item},{('books', 'games', 'tools')[domain]},{i * 60},{int(liked)}")
-    (folder / "shop.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (folder / "shop.toml").write_text(
-        """
-name = "shop"
-files = ["shop.csv"]
-
-[columns]
-user = "who"
-item = "what"
-domain = "where"
-time = "when"
-label = "liked"
-
-[[features]]
-name = "who"
-role = "user"
-
-[[features]]
-name = "what"
-role = "item"
-
-[[features]]
-name = "recent"
-kind = "history"
-of = "what"
-role = "user"
-""",
-        encoding="utf-8",
-    )
+    for i, user, item, domain, liked in shop.visits(3000, items=30):
+        lines.append(f"u{user},i{item},{shop.DOMAINS[domain]},{i * 60},{liked}")
+    shop.write(folder, lines, shop.preparation())

@@ -7,29 +7,11 @@ from isthmus.data.config import read_config
 from isthmus.data.prepare import prepare
 from isthmus.experiment import run
 from isthmus.store import Store
+from tests.shop import DOMAINS, preparation, visits, write
 
-SHOP = """
-name = "shop"
-files = ["shop.csv"]
-[columns]
-user = "who"
-item = "what"
-domain = "where"
-time = "when"
-label = "liked"
-[[features]]
-name = "who"
-role = "user"
-[[features]]
-name = "what"
-role = "item"
+FLAG = """
 [[features]]
 name = "flag"
-[[features]]
-name = "recent"
-kind = "history"
-of = "what"
-role = "user"
 """
 
 
@@ -39,22 +21,16 @@ def shop(tmp_path_factory):
     an item is written in two ways."""
     folder = tmp_path_factory.mktemp("shop")
     lines = ["who,what,where,when,liked,flag"]
-    for i in range(6000):
-        user, item, domain = i * 7 % 60, i * 11 % 40, i % 3
-        noise = (i * 2654435761 >> 8) % 10 < 2
-        liked = int(((item + domain) % 3 == 0) != noise)
+    for i, user, item, domain, liked in visits(6000, items=40):
         name = f"i{item}"
         if domain == 1 and i > 5000:
             name = f"new{i % 300}"
         if item == 5 and i % 80 > 40:
             name = "I5 "
         flag = liked if domain == 1 and i % 50 else i // 3 % 2
-        lines.append(
-            f"u{user},{name},{('books', 'games', 'tools')[domain]},{i * 60},{liked},f{flag}"
-        )
-    (folder / "shop.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (folder / "shop.toml").write_text(SHOP, encoding="utf-8")
-    return prepare(read_config(folder / "shop.toml"), folder / "prepared" / "shop")
+        lines.append(f"u{user},{name},{DOMAINS[domain]},{i * 60},{liked},f{flag}")
+    toml = write(folder, lines, preparation(extra=FLAG))
+    return prepare(read_config(toml), folder / "prepared" / "shop")
 
 
 def trained(shop, store, **values):

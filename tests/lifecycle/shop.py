@@ -3,6 +3,8 @@
 import csv
 import random
 
+from tests.shop import preparation
+
 COLOURS = ("red", "green", "blue", "black", "white", "grey")
 LIKED = {
     "books": {"red", "green", "blue"},
@@ -11,35 +13,14 @@ LIKED = {
     "toys": {"blue", "white", "grey"},  # as no other
     "twins": {"red", "black", "white"},  # as games
 }
-PREPARATION = """
-name = "shop"
-files = ["shop.csv"]
-
-[columns]
-user = "who"
-item = "what"
-domain = "where"
-time = "when"
-label = "liked"
-
-[[features]]
-name = "who"
-role = "user"
-
-[[features]]
-name = "what"
-role = "item"
-
+PREPARATION = preparation(
+    extra="""
 [[features]]
 name = "colour"
 role = "item"
-
-[[features]]
-name = "recent"
-kind = "history"
-of = "colour"
-role = "user"
-"""
+""",
+    of="colour",
+)
 COLUMNS = ("who", "what", "colour", "where", "when", "liked", "part")
 
 
