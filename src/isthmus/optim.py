@@ -142,6 +142,16 @@ class RowAdam(torch.optim.Optimizer):
     ) -> None:
         super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps, "l2": l2})
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Put back what ``state_dict`` gave; of moments that a lone process kept, the own rows."""
+        super().load_state_dict(state_dict)
+        for table, state in self.state.items():
+            for name in ("mean", "square"):
+                if distributed.is_sharded(table) and not distributed.is_sharded(state[name]):
+                    from isthmus.nn.sharded import shard  # whose import takes half a second
+
+                    state[name] = shard(state[name], table.device_mesh)
+
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Take one step on every table that has a gradient."""

@@ -108,8 +108,8 @@ def test_all_damaged_says_what_to_do(two: Path, tmp_path: Path) -> None:
 def test_another_version_of_the_format_is_named(two: Path, tmp_path: Path) -> None:
     path = copy(two, tmp_path) / "epoch-0003" / "manifest.json"
     manifest = read_sealed(path, "")
-    path.write_bytes(sealed({**manifest, "version": 2}))
-    with pytest.raises(MismatchError, match=r"version 2; this library reads .* version 1"):
+    path.write_bytes(sealed({**manifest, "version": 3}))
+    with pytest.raises(MismatchError, match=r"version 3; this library reads .* version 2"):
         checkpoint.latest(tmp_path / "copy")
 
 

@@ -71,7 +71,13 @@ def own_rows(table: Tensor) -> tuple[Tensor, int]:
     mesh = getattr(table, "device_mesh", None)
     if mesh is None:  # as distributed.is_sharded
         return table, 0
-    return table.to_local(), mesh.get_local_rank() * -(-len(table) // mesh.size())
+    return table.to_local(), share_of(len(table), mesh.get_local_rank(), mesh.size()).start
+
+
+def share_of(rows: int, rank: int, processes: int) -> range:
+    """Which rows of a sharded table a process holds: the last ones have fewer, or none."""
+    size = -(-rows // processes)
+    return range(min(rank * size, rows), min((rank + 1) * size, rows))
 
 
 class FeatureEmbedding(nn.Module):

@@ -10,6 +10,7 @@ Shape letters: P processes, R rows of a table, S rows of a shard, K embedding wi
 A rows that others ask of this process.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,9 +19,9 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
 
-from isthmus.distributed import peers
+from isthmus.distributed import is_sharded, peers
 from isthmus.distributed import sent as counted
-from isthmus.nn.embedding import EmbeddingTable, own_rows
+from isthmus.nn.embedding import EmbeddingTable, own_rows, share_of
 
 _NONE = -1  # in place of a table's number: this process asks nothing more
 
@@ -32,11 +33,16 @@ def all_processes(device: str = "cpu") -> DeviceMesh:
 
 def shard(whole: Tensor, mesh: DeviceMesh) -> DTensor:
     """This process's rows of what all processes hold: [R, ...] -> ``Shard(0)``, nothing is sent."""
-    size = -(-len(whole) // mesh.size())
-    first = mesh.get_local_rank() * size
-    own = whole.detach()[first : first + size].clone()  # without it the whole would stay in memory
+    own = share_of(len(whole), mesh.get_local_rank(), mesh.size())
+    rows = whole.detach()[own.start : own.stop].clone()  # a view would keep the whole in memory
+    return sharded(rows, whole.shape, mesh)
+
+
+def sharded(rows: Tensor, shape: Sequence[int], mesh: DeviceMesh) -> DTensor:
+    """The tensor of this shape of which this process has these rows."""
+    stride = torch.empty(shape, device="meta").stride()
     return DTensor.from_local(
-        own, mesh, [Shard(0)], run_check=False, shape=whole.shape, stride=whole.stride()
+        rows, mesh, [Shard(0)], run_check=False, shape=torch.Size(shape), stride=stride
     )
 
 
@@ -185,3 +191,10 @@ class ShardedTable(EmbeddingTable):
 
     def answer(self) -> None:
         self._exchange.serve()
+
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *others: Any) -> None:
+        """Take what a lone process kept as well: whole tables."""
+        found = state.get(f"{prefix}weight")
+        if found is not None and not is_sharded(found):
+            state[f"{prefix}weight"] = shard(found, self._exchange.mesh)
+        super()._load_from_state_dict(state, prefix, *others)

@@ -198,10 +198,10 @@ class Run:
         The status is written last; a run killed before that resumes, and comes here again. Then
         the checkpoints are deleted. Raises StorageError where the disk is full.
         """
-        from isthmus.training.tensors import pack
+        from isthmus.training.streamed import write
 
         with self.artefact(_MODEL) as path:
-            path.write_bytes(pack(state.best))
+            write(path, state.best)
         plain = {split: values.model_dump(mode="json") for split, values in metrics.items()}
         with self.artefact(_METRICS) as path:
             path.write_text(json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -312,8 +312,10 @@ class FollowedRun(Run):
     def save_ranks(self, split: str, ranks: Ranks) -> None:
         pass
 
-    def finish(self, *_: object) -> None:
-        pass
+    def finish(self, state: "TrainingState", *_: object) -> None:
+        from isthmus.training.streamed import give
+
+        give(state.best)
 
 
 def _cpu() -> float:

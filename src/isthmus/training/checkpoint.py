@@ -11,6 +11,8 @@ At the end of an epoch::
 In the middle of the fourth it is ``epoch-0003-step-00000500``, which has the weights after so many
 steps, and ``partial.safetensors``: sums of losses, masks before the epoch, states of generators.
 
+Rows of tables that are sharded over processes are in files of their own: see ``sharded_rows``.
+
 Two runs that did the same hold the same bytes: there is no time, path or machine in them.
 """
 
@@ -35,11 +37,12 @@ from isthmus.files import (
     sweep,
 )
 from isthmus.progress import Reporter, quiet
+from isthmus.training import sharded_rows
 from isthmus.training.state import Partial, TrainingState
 from isthmus.training.tensors import Json, flatten, pack, restore, same_bits, unpack
 
 FORMAT = "isthmus-checkpoint"
-VERSION = 1
+VERSION, WITH_ROWS = 1, 2
 _NAME = re.compile(r"epoch-(\d{4,})(?:-step-(\d{8,}))?")
 _MEND = "Delete this checkpoint's directory; training then goes on from the one before it."
 
@@ -54,12 +57,14 @@ def save(state: TrainingState, directory: Path | str, *, keep: int = 2) -> Path:
     directory = Path(directory)
     here = state.epochs, state.partial.step if state.partial else 0
     final = directory / _name(*here)
-    if not distributed.peers().leads:
-        return final
     try:
+        state, rows = sharded_rows.stage(state, directory)
+        if not distributed.peers().leads:
+            return final
         sweep(directory)
         with directory_atomically(final) as temporary:
-            for name, content in _contents(state).items():
+            rows.move(temporary)
+            for name, content in _contents(state, rows).items():
                 (temporary / name).write_bytes(content)
     except StorageError as error:
         raise TrainingError(
@@ -82,7 +87,7 @@ def _told(epochs: int, step: int) -> str:
     return f"step {step} of epoch {epochs + 1}" if step else f"epoch {epochs}"
 
 
-def _contents(state: TrainingState) -> dict[str, bytes]:
+def _contents(state: TrainingState, rows: sharded_rows.Staged) -> dict[str, bytes]:
     nested: dict[str, Any] = {"model": state.model, "optimizer": state.optimizer}
     if not same_bits(state.best, state.model):
         nested["best"] = state.best
@@ -92,17 +97,18 @@ def _contents(state: TrainingState) -> dict[str, bytes]:
         "scores": flatten(state.scores)[0],
         "losses": flatten(state.losses)[0],
     }
-    files = {}
+    files = dict(rows.index)
     for name, value in nested.items():
         tree[name], tensors = flatten(value)
         files[f"{name}.safetensors"] = pack(tensors)
     files["state.json"] = canonical(tree)
+    digests = {name: digest_of(content) for name, content in files.items()} | rows.digests
     manifest = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": WITH_ROWS if rows.index else VERSION,
         "epoch": state.epochs,
         **({"step": state.partial.step} if state.partial else {}),
-        "files": {name: digest_of(content).model_dump() for name, content in files.items()},
+        "files": {name: digest.model_dump() for name, digest in digests.items()},
     }
     return {**files, "manifest.json": sealed(manifest)}
 
@@ -146,15 +152,18 @@ def latest(directory: Path | str, *, reporter: Reporter = quiet) -> TrainingStat
 def load(path: Path | str) -> TrainingState:
     """Read one checkpoint, each byte of it checked.
 
+    Where it has rows of sharded tables, several processes read it together, each its share.
+
     Raises IntegrityError, naming the file, for what is damaged; MismatchError for another format.
     """
     path = Path(path)
     manifest = read_sealed(path / "manifest.json", _MEND)
     found = manifest.get("format"), manifest.get("version")
-    if found != (FORMAT, VERSION):
+    if found not in [(FORMAT, VERSION), (FORMAT, WITH_ROWS)]:
         raise MismatchError(
             f"{path} is written in format {found[0]} version {found[1]}; this library reads "
-            f"{FORMAT} version {VERSION}. Use the library that wrote it, or delete the directory."
+            f"{FORMAT} up to version {WITH_ROWS}. Use the library that wrote it, or delete the "
+            "directory."
         )
     try:
         state = _state(path, {k: Digest.model_validate(v) for k, v in manifest["files"].items()})
@@ -171,7 +180,8 @@ def load(path: Path | str) -> TrainingState:
 
 
 def _state(path: Path, files: dict[str, Digest]) -> TrainingState:
-    content = {name: read_verified(path, name, known, _MEND) for name, known in files.items()}
+    whole = {name: known for name, known in files.items() if not sharded_rows.is_rows(name)}
+    content = {name: read_verified(path, name, known, _MEND) for name, known in whole.items()}
     tree = json.loads(content["state.json"])
     values = {name: restore(tree[name], {}) for name in ("scores", "losses")}
     for name in ("model", "optimizer", "best", "partial"):
@@ -181,4 +191,4 @@ def _state(path: Path, files: dict[str, Digest]) -> TrainingState:
     if "partial" in values:
         noted = values["partial"]
         values["partial"] = Partial(**{**noted, "place": Place(**noted["place"])})
-    return TrainingState(**values)
+    return sharded_rows.put_back(TrainingState(**values), path, files, _MEND)
