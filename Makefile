@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 INSTALL := $(PIP) install -c constraints.txt torch
 
-.PHONY: demo serve test test-slow check format docs bench-speed clean
+.PHONY: demo serve test test-slow check format docs spark bench-speed clean
 
 demo: $(VENV)/.base                      ## train on the bundled real data, print the domain table, write demo/report.html
 	$(BIN)/isthmus demo
@@ -34,6 +34,8 @@ format: $(VENV)/.dev
 docs: $(VENV)/.docs                      ## the documentation as pages, in site/
 	$(BIN)/mkdocs build --strict
 
+spark: $(VENV)/.spark                    ## Spark as the engine of prepare, which tests use where it is (and Java)
+
 bench-speed: $(VENV)/.dev                ## speed against a plain version of the same method
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/speed/aread.py
 
@@ -49,6 +51,10 @@ $(VENV)/.base: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.base
 	$(INSTALL) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.spark: $(VENV)/.dev
+	$(INSTALL) -e '.[spark]'
 	@touch $@
 
 $(VENV)/.serve: $(VENV)/.base

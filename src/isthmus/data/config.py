@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 from isthmus.data.sequence_config import SequenceConfig
+from isthmus.data.spark_config import SparkSettings
 from isthmus.errors import ConfigError
 from isthmus.schema import Frozen
 from isthmus.toml import read_toml, told
@@ -127,6 +128,7 @@ class PrepareConfig(Frozen):
     features: tuple[FeatureConfig, ...] = Field(min_length=1)
     min_domain_rows: NonNegativeInt = 0
     engine: Literal["duckdb", "spark"] = "duckdb"
+    spark: SparkSettings = Field(default=SparkSettings(), exclude=True)
     source: str = ""
     accept_leaks: bool = False
     memory: str | None = None

@@ -1,53 +1,45 @@
-"""The engine that runs the expressions of a preparation: all that is DuckDB's own is in this file."""
+"""The engine that runs the expressions of a preparation: what every engine is asked for.
+
+One set of Ibis expressions; what an engine does in a way of its own is in its own file.
+"""
 
 import re
-import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-import duckdb
-import ibis
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from isthmus.data.spark_config import SparkSettings
 from isthmus.errors import ConfigError, DataError
 
 Table = Any
 """An Ibis table expression (Ibis ships no types)."""
 
-EngineError = duckdb.Error
-"""What the engine raises when it cannot go on."""
-
 FILE, ROW = "isthmus_file", "file_row_number"
-"""Columns that ``Engine.parquet`` adds when asked for numbered rows; rows count from 0."""
+"""Columns that ``Engine.parquet`` adds when asked for numbered rows: the file's name without its
+folder, and the row, from 0."""
 
 DEFAULT_MEMORY = "2GB"
-_MEMORY = re.compile(r"\d+(\.\d+)?\s*[KMGT]i?B", re.IGNORECASE)
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])(i?)B", re.IGNORECASE)
 
 
-class Engine:
-    """DuckDB through Ibis, out of core: beyond ``memory`` it spills into ``scratch``.
+class Engine(ABC):
+    """Runs expressions out of core; what it keeps lies in files under ``scratch``.
 
-    A context manager; leaving it closes the connection, not the files.
+    A context manager; leaving it closes the connection, not the files, and makes an error of the
+    engine a DataError.
     """
 
-    def __init__(self, scratch: Path, memory: str | None = None) -> None:
-        if memory is not None and not _MEMORY.fullmatch(memory.strip()):
-            raise ConfigError(f'memory = {memory!r}: expected a size such as "2GB" or "512MB"')
+    errors: ClassVar[tuple[type[Exception], ...]]
+    """What the engine raises when it cannot go on."""
+
+    def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
         self._kept = 0
-        self._connection = ibis.duckdb.connect(
-            memory_limit=memory or DEFAULT_MEMORY,
-            temp_directory=str(scratch / "spill"),
-            preserve_insertion_order=False,
-        )
-        self._connection.raw_sql("SET TimeZone = 'UTC'")
-        self._connection.raw_sql("SET enable_progress_bar = false")
-        # A file that is written anew under its name must be read anew.
-        self._connection.raw_sql("SET enable_external_file_cache = false")
 
     def __enter__(self) -> Self:
         return self
@@ -55,33 +47,56 @@ class Engine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        self._connection.disconnect()
-        if isinstance(error, duckdb.Error):
-            hint = "; give it more memory" if isinstance(error, duckdb.OutOfMemoryException) else ""
-            raise DataError(f"the engine stopped: {first_line(error)}{hint}") from None
+        stopped = None
+        if isinstance(error, self.errors):
+            hint = "; give it more memory" if self._is_full(error) else ""
+            stopped = DataError(f"the engine stopped: {self.reason(error)}{hint}")
+        self._close()
+        if stopped is not None:
+            raise stopped from None
 
-    def parquet(self, files: Sequence[Path], *, numbered: bool = False) -> Table:
-        """The rows of files of one schema, with columns ``FILE`` and ``ROW`` if ``numbered``."""
-        names = [str(file) for file in files]
-        extra = {"filename": FILE, "file_row_number": True} if numbered else {}
-        with _ibis_before_duckdb_2():
-            return self._connection.read_parquet(names, **extra)
+    @abstractmethod
+    def parquet(
+        self, files: Sequence[Path], columns: Sequence[str] | None = None, *, numbered: bool = False
+    ) -> Table:
+        """The rows of files of one schema; ``numbered`` adds the columns ``FILE`` and ``ROW``."""
+
+    @abstractmethod
+    def _write(self, table: Table, place: Path) -> list[Path]:
+        """Run the expression; its rows in order are those of the files given, below ``place``."""
+
+    @abstractmethod
+    def _is_full(self, error: BaseException) -> bool:
+        """Whether the error says that memory was too little."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """End the connection."""
+
+    def reason(self, error: BaseException) -> str:
+        """What an error of the engine says, without its details."""
+        return first_line(error)
 
     def keep(self, table: Table) -> Table:
-        """Run the expression once and give its rows, now in a scratch file."""
-        return self.parquet([self._written(table)])
+        """Run the expression once and give its rows, now in scratch files."""
+        return self.parquet(self._written(table))
 
-    def _written(self, table: Table) -> Path:
-        file = self._scratch / f"{self._kept}.parquet"
+    def _written(self, table: Table) -> list[Path]:
+        return self._write(table, self._place())
+
+    def _place(self) -> Path:
         self._kept += 1
-        with _ibis_before_duckdb_2():
-            self._connection.to_parquet(table, file, compression="lz4")
-        return file
+        return self._scratch / f"kept{self._kept}"
+
+    def table(self, rows: pa.Table) -> Table:
+        """Rows in memory as a table of the engine, by way of a scratch file."""
+        file = self._place().with_suffix(".parquet")
+        pq.write_table(rows, file)
+        return self.parquet([file])
 
     def arrow(self, table: Table) -> pa.Table:
-        """The rows of a small expression, in memory."""
-        with _ibis_before_duckdb_2():
-            return self._connection.to_pyarrow(table)
+        """The rows of a small expression, in memory and in its order."""
+        return pa.concat_tables([pq.read_table(file) for file in self._written(table)])
 
     def one(self, table: Table) -> dict[str, Any]:
         """The single row of an expression as Python values."""
@@ -91,30 +106,50 @@ class Engine:
     def batches(self, table: Table, rows: int = 131_072) -> Iterator[pa.RecordBatch]:
         """The rows of an expression in its order, some at a time.
 
-        By way of a scratch file: the engine's memory is free again while the rows are used.
+        By way of scratch files: the engine's memory is free again while the rows are used.
         """
-        with pq.ParquetFile(self._written(table)) as file:
-            yield from file.iter_batches(rows)
+        for file in self._written(table):
+            with pq.ParquetFile(file) as content:
+                yield from content.iter_batches(rows)
 
 
-@contextmanager
-def _ibis_before_duckdb_2() -> Iterator[None]:
-    """Ibis 12 still calls what DuckDB 2 has renamed: nothing that a user could mend."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"fetch_arrow_table\(\)", DeprecationWarning)
-        yield
-
-
-def open_engine(kind: str, scratch: Path, memory: str | None) -> Engine:
+def open_engine(
+    kind: str, scratch: Path, memory: str | None, spark: SparkSettings | None = None
+) -> Engine:
     """The engine of that name.
 
     Raises:
-        ConfigError: this version does not run it, or ``memory`` is no size.
+        ConfigError: there is no such engine, it cannot be started, or ``memory`` is no size.
     """
-    if kind != "duckdb":
-        raise ConfigError(f'engine = "{kind}" is not in this version yet; use engine = "duckdb"')
+    mebibytes(memory or DEFAULT_MEMORY)
     (scratch / "spill").mkdir(parents=True, exist_ok=True)
-    return Engine(scratch, memory)
+    if kind == "duckdb":
+        from isthmus.data.engine_duckdb import DuckDB
+
+        return DuckDB(scratch, memory or DEFAULT_MEMORY)
+    if kind == "spark":
+        try:
+            from isthmus.data.engine_spark import Spark
+        except ImportError:
+            raise ConfigError(
+                'engine = "spark" needs an extra: pip install "isthmus[spark]" (and Java 17), or '
+                'use engine = "duckdb"'
+            ) from None
+        return Spark(scratch, memory or DEFAULT_MEMORY, spark or SparkSettings())
+    raise ConfigError(f'engine = "{kind}": expected "duckdb" or "spark"')
+
+
+def mebibytes(memory: str) -> int:
+    """A size such as "2GB" or "512MiB" in MiB, rounded down.
+
+    Raises:
+        ConfigError: it is no size.
+    """
+    found = _MEMORY.fullmatch(memory.strip())
+    if found is None:
+        raise ConfigError(f'memory = {memory!r}: expected a size such as "2GB" or "512MB"')
+    base = 1024 if found[3] else 1000
+    return int(float(found[1]) * base ** (" KMGT".index(found[2].upper())) / 2**20)
 
 
 def first_line(error: BaseException | None) -> str:

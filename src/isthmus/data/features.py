@@ -142,6 +142,7 @@ def _joined(
     users = rows.select(u_value=rows.user).distinct()
     users = engine.keep(users.mutate(u_id=ibis.row_number().over(order_by=users.u_value) + 1))
     names = _words(
+        engine,
         pa.table(
             {
                 "id": pa.array(range(1, len(learned.domains) + 1), pa.int32()),
@@ -154,15 +155,15 @@ def _joined(
     joined = joined.left_join(names, rows.domain == names.d_value)
     for i, feature in enumerate(config.features):
         if feature.kind == "id":
-            words = _words(learned.words[config.table_of(feature)], f"w{i}")
+            words = _words(engine, learned.words[config.table_of(feature)], f"w{i}")
             joined = joined.left_join(
                 words, rows[source_column(layout, feature)] == words[f"w{i}_value"]
             )
     return joined
 
 
-def _words(words: pa.Table, name: str) -> Table:
-    return ibis.memtable(
+def _words(engine: Engine, words: pa.Table, name: str) -> Table:
+    return engine.table(
         words.select(["value", "id"]).rename_columns([f"{name}_value", f"{name}_id"])
     )
 
@@ -178,6 +179,6 @@ def _with_histories(engine: Engine, table: Table, config: PrepareConfig, learned
             lists = with_history(engine, table, collect, "list")
             table = lists.mutate(**flat(lists.list, places)).drop("list")
         else:
-            words = ibis.memtable(learned.words[config.table_of(feature)])
+            words = engine.table(learned.words[config.table_of(feature)])
             table = with_ready_history(engine, table, f"raw{i}", words, places).drop(f"raw{i}")
     return table

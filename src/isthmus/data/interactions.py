@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from isthmus.data.config import AnyConfig
-from isthmus.data.engine import FILE, ROW, Engine, EngineError, Table, first_line
+from isthmus.data.engine import FILE, ROW, Engine, Table
 from isthmus.data.textfiles import LINE, TEXT_SUFFIXES, check_names, kind_of, stage_text
 from isthmus.data.values import PARSERS, fits
 from isthmus.errors import DataError
@@ -93,8 +93,8 @@ def read_interactions(engine: Engine, config: AnyConfig, scratch: Path) -> Inter
         tables.append(_parquet_table(engine, group, layout))
     try:
         rows = engine.keep(ibis.union(*tables) if len(tables) > 1 else tables[0])
-    except EngineError as error:
-        _name_broken([file for file in files if file not in text], layout, first_line(error))
+    except engine.errors as error:
+        _name_broken([file for file in files if file not in text], layout, engine.reason(error))
         raise
     rejected = _rejected(engine, rows, bad, lost)
     _check_share(config, rejected)
@@ -136,10 +136,9 @@ def _text_table(engine: Engine, staged: Path, file: Path, layout: Layout) -> Tab
 
 
 def _parquet_table(engine: Engine, files: list[Path], layout: Layout) -> Table:
-    raw = engine.parquet(files, numbered=True)
+    raw = engine.parquet(files, layout.raw, numbered=True)
     columns = {column: column for column in layout.raw}
-    name = raw[FILE].re_replace(r"^.*[/\\]", "")
-    return _checked(raw, columns, layout, name, raw[ROW] + 1)
+    return _checked(raw, columns, layout, raw[FILE], raw[ROW] + 1)
 
 
 def _checked(

@@ -51,7 +51,7 @@ def prepare(config: AnyConfig, out: Path | str, *, reporter: Reporter = quiet) -
     out = Path(out).absolute()
     with directory(out) as folder, reporter.task(f"prepare {config.name}", len(STAGES)) as advance:
         scratch = folder / "scratch"
-        with open_engine(config.engine, scratch, config.memory) as engine:
+        with open_engine(config.engine, scratch, config.memory, config.spark) as engine:
             raw = read_interactions(engine, config, scratch)
             _note_rejected(raw, reporter)
             advance(1)
@@ -84,7 +84,7 @@ def _prepare_sequences(config: SequenceConfig, out: Path | str, reporter: Report
     out = Path(out).absolute()
     with directory(out) as folder, reporter.task(f"prepare {config.name}", 3) as advance:
         scratch = folder / "scratch"
-        with open_engine(config.engine, scratch, config.memory) as engine:
+        with open_engine(config.engine, scratch, config.memory, config.spark) as engine:
             raw = read_interactions(engine, config, scratch)
             _note_rejected(raw, reporter)
             advance(1)

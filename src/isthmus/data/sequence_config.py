@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
+from isthmus.data.spark_config import SparkSettings
 from isthmus.schema import Frozen
 
 
@@ -67,6 +68,7 @@ class SequenceConfig(Frozen):
     min_domain_rows: NonNegativeInt = 0
     items_by_domain: bool = False
     engine: Literal["duckdb", "spark"] = "duckdb"
+    spark: SparkSettings = Field(default=SparkSettings(), exclude=True)
     source: str = ""
     memory: str | None = None
     max_rejected: float = Field(default=0.01, ge=0, le=1)

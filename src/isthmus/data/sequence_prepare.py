@@ -179,7 +179,7 @@ def _domains(engine: Engine, train: Table, least: int) -> tuple[str, ...]:
 
 def _items(engine: Engine, train: Table, domains: tuple[str, ...], least: int) -> pa.Table:
     """``id, value, count, domain``: ids from 1, domain by domain, by falling training events."""
-    names = _names(domains)
+    names = _names(engine, domains)
     counted = train.group_by("item", "domain").agg(count=train.count())
     known = counted.filter(counted["count"] >= least).join(names, counted.domain == names.d_value)
     known = known.select("item", "count", "d_id").order_by("d_id", ibis.desc("count"), "item")
@@ -194,9 +194,9 @@ def _items(engine: Engine, train: Table, domains: tuple[str, ...], least: int) -
     )
 
 
-def _names(domains: tuple[str, ...]) -> Table:
+def _names(engine: Engine, domains: tuple[str, ...]) -> Table:
     ids = pa.array(range(1, len(domains) + 1), pa.int32())
-    return ibis.memtable(pa.table({"d_id": ids, "d_value": pa.array(domains, pa.string())}))
+    return engine.table(pa.table({"d_id": ids, "d_value": pa.array(domains, pa.string())}))
 
 
 def _users(engine: Engine, events: Table) -> pa.Table:
@@ -210,9 +210,9 @@ def _encoded(
     engine: Engine, events: Table, domains: tuple[str, ...], items: pa.Table, known: pa.Table
 ) -> Table:
     """Integer columns, users one after another."""
-    users = ibis.memtable(known.rename_columns(["u_id", "u_value"]))
-    words = ibis.memtable(items.select(["value", "id"]).rename_columns(["i_value", "i_id"]))
-    names = _names(domains)
+    users = engine.table(known.rename_columns(["u_id", "u_value"]))
+    words = engine.table(items.select(["value", "id"]).rename_columns(["i_value", "i_id"]))
+    names = _names(engine, domains)
     joined = events.left_join(users, events.user == users.u_value)
     joined = joined.left_join(names, events.domain == names.d_value)
     joined = joined.left_join(words, events.item == words.i_value)

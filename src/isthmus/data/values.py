@@ -1,10 +1,12 @@
 """What a raw value means: one canonical form an id, number, label or time, whatever the file said.
 
 Every rule is here once as an Ibis expression; ``canonical_text`` is its counterpart for the rows
-that are encoded at scoring time.
+that are encoded at scoring time. What engines read differently (which texts are numbers or dates,
+what is infinite, how ``$`` or a separator is meant) is said by the expressions, never left to them.
 """
 
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,8 +22,15 @@ from isthmus.errors import DataError
 EARLIEST, LATEST = -2_208_988_800, 7_258_118_400
 """Dates from 1900 to 2199, in seconds since 1970: what lies outside is a slip or a place holder."""
 
-_INT, _EXACT = 2.0**63, 2**53
+_INT, _EXACT, _FINITE = 2.0**63, 2**53, sys.float_info.max
 _BRACKETS, _BETWEEN, _QUOTES = r"^\[|\]$", r"[ \t\r\n]*[,|][ \t\r\n]*", "[\"']"
+_LAST_BRACKET = r"^\[|\]\z"  # engines' ``$`` may mean more line ends than Python's
+_DIGITS, _NUMBER = r"^[+-]?[0-9]+\z", r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\z"
+_NO_NUMBER = r"^[+-]?(nan|inf|infinity)\z"
+_DATE = (
+    r"^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([T ]([01]?[0-9]|2[0-3]):[0-9]{1,2}(:[0-9]{1,2}(\.[0-9]+)?)?"
+    r"(Z| ?UTC|[+-](0[0-9]|1[0-7])(:?[0-9]{2})?)?)?\z"
+)
 _SPACE = " \t\n\r\v\f"  # what Ibis strips
 
 
@@ -37,6 +46,27 @@ def _none() -> Table:
     return ibis.null("string")
 
 
+def exact(value: float) -> Table:
+    """A float64 literal. As text: DuckDB reads a number that is written out as a decimal, whose
+    double may be the next one."""
+    return ibis.literal(repr(value)).cast("float64")
+
+
+def _where(condition: Table, value: Table) -> Table:
+    """The value where the condition holds, else null."""
+    return ibis.ifelse(condition.fill_null(False), value, ibis.null(value.type()))
+
+
+def _below(value: Table, bound: float) -> Table:
+    """Whether it is a number less than the bound, rising or falling; not for null and NaN."""
+    return (value.abs() < exact(bound)).fill_null(False)
+
+
+def _float(text: Table) -> Table:
+    """The number of a text; null for words such as nan, and where it is no number."""
+    return _where(text.re_search(_NUMBER), text).try_cast("float64")
+
+
 def _bad_if(condition: Table, reason: str) -> Table:
     return ibis.ifelse(condition, reason, _none())
 
@@ -46,9 +76,10 @@ def id_text(column: Table, name: str, *, required: bool) -> Parsed:
     kind = column.type()
     reason = _none()
     if kind.is_floating():
-        whole = column.cast("float64").try_cast("int64")
-        same = (whole.cast("float64") == column.cast("float64")).fill_null(False)
-        value = ibis.ifelse(same, whole, ibis.null("int64")).cast("string")
+        wide = column.cast("float64")
+        whole = _where(_below(wide, _INT), wide).try_cast("int64")
+        same = (whole.cast("float64") == wide).fill_null(False)
+        value = _where(same, whole).cast("string")
         missing = column.isnull() | column.isnan()
         reason = _bad_if(~missing & ~same, f"{name} is a number with a fraction")
     else:
@@ -64,12 +95,13 @@ def number(column: Table, name: str) -> Parsed:
     reason = _none()
     if kind.is_string():
         text = column.strip().nullif("")
-        value = text.try_cast("float64")
-        reason = _bad_if(text.notnull() & value.isnull(), f"{name} is not a number")
+        known = text.re_search(_NUMBER) | text.lower().re_search(_NO_NUMBER)
+        reason = _bad_if(~known, f"{name} is not a number")
+        value = _float(text)
     else:
         value = column.cast("float64")
-    finite = value.notnull() & ~value.isnan() & ~value.isinf()
-    return Parsed(ibis.ifelse(finite, value, ibis.null("float64")), reason)
+    value = _where(_below(value, _FINITE) | (value.abs() == exact(_FINITE)), value)
+    return Parsed(ibis.ifelse(value == 0, exact(0.0), value), reason)  # -0.0 is 0.0
 
 
 def label(column: Table, name: str) -> Parsed:
@@ -77,14 +109,14 @@ def label(column: Table, name: str) -> Parsed:
     kind = column.type()
     if kind.is_string():
         text = column.strip().lower()
-        value = text.cases(("true", 1.0), ("false", 0.0), else_=text.try_cast("float64"))
+        value = text.cases(("true", 1.0), ("false", 0.0), else_=_float(text))
     elif kind.is_boolean():
         value = column.cast("int8").cast("float64")
     else:
         value = column.cast("float64")
     good = (value == 0.0) | (value == 1.0)
     good = good.fill_null(False)
-    value = ibis.ifelse(good, value, ibis.null("float64")).cast("int8")
+    value = _where(good, value).cast("int8")
     return Parsed(value, _bad_if(~good, f"{name} is not 0 or 1"))
 
 
@@ -93,20 +125,21 @@ def time(column: Table, name: str) -> Parsed:
     kind = column.type()
     if kind.is_string():
         text = column.strip().nullif("")
-        digits = ibis.ifelse(text.re_search(r"^[+-]?[0-9]+$"), text, _none())
-        numeric = ibis.coalesce(digits.try_cast("int64"), _floored(text.try_cast("float64")))
-        dated = _seconds(text.try_cast(dt.Timestamp("UTC")).cast("timestamp"))
-        value = ibis.coalesce(numeric, _plausible(dated))
+        digits = _where(text.re_search(_DIGITS), text)
+        numeric = ibis.coalesce(digits.try_cast("int64"), _floored(_float(text)))
+        iso = text.replace("/", "-")
+        iso = _where(iso.re_search(_DATE), iso).try_cast(dt.Timestamp("UTC"))
+        value = ibis.coalesce(numeric, _plausible(_seconds(iso.cast("timestamp"))))
         missing = text.isnull()
     else:
         if kind.is_temporal():
             value = _plausible(_seconds(column.cast("timestamp")))
-        elif kind.is_integer():
-            value = column.try_cast("int64")
-        else:
+        elif kind.is_floating():
             value = _floored(column.cast("float64"))
-        missing = column.isnull()
-    value = ibis.ifelse(value.between(-_EXACT, _EXACT), value, ibis.null("int64"))
+        else:
+            value = column.try_cast("int64")
+        missing = column.isnull() | column.isnan() if kind.is_floating() else column.isnull()
+    value = _where(value.between(-_EXACT, _EXACT), value)
     reason = ibis.cases(
         (missing, f"{name} is missing"),
         (value.isnull(), f"{name} is no number of seconds and no date from 1900 to 2199"),
@@ -117,7 +150,7 @@ def time(column: Table, name: str) -> Parsed:
 
 def _floored(value: Table) -> Table:
     """Down to whole numbers, null where there is none; engines differ in how a cast rounds."""
-    rounded = value.try_cast("int64")
+    rounded = _where(_below(value, _INT), value).try_cast("int64")
     return rounded - (rounded.cast("float64") > value).cast("int64")
 
 
@@ -128,16 +161,17 @@ def _seconds(stamp: Table) -> Table:
 
 
 def _plausible(seconds: Table) -> Table:
-    return ibis.ifelse(seconds.between(EARLIEST, LATEST - 1), seconds, ibis.null("int64"))
+    return _where(seconds.between(EARLIEST, LATEST - 1), seconds)
 
 
 def id_list(column: Table, name: str) -> Parsed:
     """A ready-made history: a list, or text such as ``[1, 2]`` or ``1|2|3``; empty is no history."""
     kind = column.type()
     if not kind.is_array():
-        text = column.cast("string").strip().re_replace(_BRACKETS, "")
-        text = text.re_replace(_BETWEEN, "|").re_replace(_QUOTES, "").strip()
-        parts = ibis.ifelse(text == "", ibis.literal([], "array<string>"), text.split("|"))
+        text = id_text(column, name, required=False).value.strip().re_replace(_LAST_BRACKET, "")
+        text = text.re_replace(_BETWEEN, ",").re_replace(_QUOTES, "").strip()
+        # a comma means itself in a regular expression, too, which some engines split by
+        parts = ibis.ifelse(text == "", ibis.literal([], "array<string>"), text.split(","))
     else:
         parts = column.map(lambda part: id_text(part, name, required=False).value)
     return Parsed(ibis.coalesce(parts, ibis.literal([], "array<string>")), _none())

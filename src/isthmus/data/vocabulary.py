@@ -7,6 +7,7 @@ import ibis
 import pyarrow as pa
 
 from isthmus.data.engine import Engine, Table
+from isthmus.data.values import exact
 
 DEFAULT_BINS = 10
 USERS = "user"
@@ -76,11 +77,7 @@ def quantile_edges(engine: Engine, values: Table, bins: int) -> tuple[float, ...
 
 
 def bin_id(value: Table, edges: Sequence[float]) -> Table:
-    """1 plus the number of edges not above the value; 0 where it is missing.
-
-    Edges go as text: DuckDB reads a number that is written out as a decimal, whose double may be
-    the next one, and a value that is an edge would fall below it.
-    """
-    exact = [ibis.literal(repr(float(edge))).cast("float64") for edge in edges]
-    above = sum(((value >= edge).cast("int32") for edge in exact), ibis.literal(1, "int32"))
+    """1 plus the number of edges not above the value; 0 where it is missing."""
+    reached = ((value >= exact(float(edge))).cast("int32") for edge in edges)
+    above = sum(reached, ibis.literal(1, "int32"))
     return ibis.ifelse(value.isnull(), 0, above).cast("int32")

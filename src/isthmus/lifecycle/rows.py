@@ -82,7 +82,7 @@ def read_rows(
     learned = Learned(tuple(domains), _words(prepared), prepared.manifest.bins, {})
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        with open_engine(config.engine, scratch, config.memory) as engine:
+        with open_engine("duckdb", scratch, config.memory) as engine:
             raw = read_interactions(engine, config, scratch)
             rows = with_keys(raw, config)
             if by is not None:

@@ -1,0 +1,192 @@
+"""Spark through Ibis: all that is Spark's own is in this file.
+
+Everything passes through Parquet files: no rows go through Python workers or the driver's memory.
+"""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import ibis
+import pyarrow as pa
+import pyarrow.parquet as pq
+from py4j.protocol import Py4JError, Py4JJavaError
+from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkException
+from pyspark.java_gateway import launch_gateway
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from isthmus.data.engine import FILE, ROW, Engine, Table, first_line, mebibytes
+from isthmus.data.spark_config import SparkSettings
+from isthmus.errors import ConfigError, DataError
+
+_SESSION = {
+    # what cannot be cast or is beyond a list's end is null, as the expressions expect
+    "spark.sql.ansi.enabled": "false",
+    "spark.sql.legacy.sizeOfNull": "false",
+    "spark.sql.caseSensitive": "true",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.legacy.parquet.nanosAsLong": "true",
+}
+_CONTEXT = {
+    "spark.app.name": "isthmus prepare",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.catalogImplementation": "in-memory",
+}
+_LOCAL_PARTS = "16"
+"""Partitions of a shuffle on one machine; Spark's own 200 are for clusters."""
+
+
+class Spark(Engine):
+    """A session on a cluster or on this machine; workers must see ``scratch`` and the raw files.
+
+    A session that is active already is used and left running; its Java machine, which no Python
+    process can start twice, goes on until the process ends.
+    """
+
+    errors = (PySparkException, Py4JError)
+
+    def __init__(self, scratch: Path, memory: str, settings: SparkSettings) -> None:
+        super().__init__(scratch)
+        active = SparkSession.getActiveSession()
+        self._own = None if active else _started(scratch, mebibytes(memory), settings)
+        self._session = (active or self._own).newSession()
+        for name, value in _SESSION.items():
+            self._session.conf.set(name, value)
+        self._connection = ibis.pyspark.connect(self._session)
+
+    def parquet(
+        self, files: Sequence[Path], columns: Sequence[str] | None = None, *, numbered: bool = False
+    ) -> Table:
+        schema = pq.read_schema(files[0])
+        fields = [schema.field(name) for name in columns or schema.names]
+        asked = T.StructType([T.StructField(f.name, _stored(f.type)) for f in fields])
+        rows = self._session.read.schema(asked).parquet(*(file.as_uri() for file in files))
+        wanted = [_column(f).alias(f.name) for f in fields]
+        if numbered:
+            name = F.url_decode(F.replace(F.col("_metadata.file_path"), F.lit("+"), F.lit("%2B")))
+            wanted.append(F.regexp_replace(name, r"^.*[/\\]", "").alias(FILE))
+            wanted.append(F.col("_metadata.row_index").alias(ROW))
+        return self._view(rows.select(*wanted))
+
+    def _view(self, rows: DataFrame) -> Table:
+        name = ibis.util.gen_name("isthmus")
+        rows.createOrReplaceTempView(name)
+        return self._connection.table(name)
+
+    def _write(self, table: Table, place: Path) -> list[Path]:
+        rows = self._session.sql(self._connection.compile(table))
+        rows.write.parquet(place.as_uri(), compression="lz4")
+        # parts are numbered in the order of the rows
+        return sorted(place.glob("part-*.parquet"))
+
+    def reason(self, error: BaseException) -> str:
+        if isinstance(error, Py4JJavaError):
+            return str(error.java_exception.getMessage()).strip().splitlines()[0]
+        return first_line(error)
+
+    def _is_full(self, error: BaseException) -> bool:
+        return "OutOfMemory" in str(error)
+
+    def _close(self) -> None:
+        if self._own is not None:
+            self._own.stop()
+
+
+def _started(scratch: Path, memory: int, settings: SparkSettings) -> SparkSession:
+    """A new session.
+
+    Raises:
+        ConfigError: there is no Java, or no such master.
+    """
+    _check_java()
+    local = settings.master.startswith("local")
+    conf = SparkConf().setMaster(settings.master).setAll(_CONTEXT.items())
+    conf.set("spark.driver.memory", f"{memory}m")
+    conf.set("spark.local.dir", str(scratch / "spill"))
+    conf.set("spark.sql.warehouse.dir", str(scratch / "warehouse"))
+    if local:
+        conf.set("spark.sql.shuffle.partitions", _LOCAL_PARTS)
+        conf.set("spark.driver.bindAddress", "127.0.0.1").set("spark.driver.host", "127.0.0.1")
+    conf.setAll(settings.conf.items())
+    log = scratch / "spark.log"
+    try:
+        gateway = None
+        if SparkContext._gateway is None:
+            with log.open("wb") as stream:  # what Java says would else stand amid our own lines
+                gateway = launch_gateway(conf, {"stdout": stream, "stderr": stream})
+        return SparkSession(SparkContext(conf=conf, gateway=gateway))
+    except (PySparkException, Py4JError) as error:
+        raise ConfigError(
+            f"Spark cannot be started with master = {settings.master!r}: {_why(error, log)}"
+        ) from None
+
+
+def _check_java() -> None:
+    home = os.environ.get("JAVA_HOME")
+    if shutil.which("java", path=f"{home}/bin" if home else None) is None:
+        where = f"JAVA_HOME = {home} has none" if home else "no command java"
+        raise ConfigError(
+            f'engine = "spark" needs Java, which is not there ({where}); install Java 17, such as '
+            f'"apt install openjdk-17-jre-headless", or use engine = "duckdb"'
+        )
+
+
+def _why(error: Exception, log: Path) -> str:
+    """The reason in one line: from Java's exception, or from what it wrote before it ended."""
+    if isinstance(error, Py4JJavaError):
+        return str(error.java_exception.getMessage()).strip().splitlines()[0]
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    told = [line for line in lines if "Exception" in line or "Error" in line]
+    return told[0].rpartition("Exception: ")[2] if told else first_line(error)
+
+
+_WIDTHS: list[tuple[pa.DataType, T.DataType]] = [
+    (pa.bool_(), T.BooleanType()),
+    (pa.int8(), T.ByteType()),
+    (pa.int16(), T.ShortType()),
+    (pa.int32(), T.IntegerType()),
+    (pa.int64(), T.LongType()),
+    (pa.uint8(), T.ShortType()),
+    (pa.uint16(), T.IntegerType()),
+    (pa.uint32(), T.LongType()),
+    (pa.uint64(), T.DecimalType(20, 0)),
+    (pa.float32(), T.FloatType()),
+    (pa.float64(), T.DoubleType()),
+    (pa.date32(), T.DateType()),
+    (pa.date64(), T.DateType()),
+    (pa.null(), T.IntegerType()),
+]
+_KINDS = dict(_WIDTHS)
+
+
+def _stored(kind: pa.DataType) -> T.DataType:
+    """As what Spark reads a column of a Parquet file; nanoseconds are plain numbers to it."""
+    t = pa.types
+    if t.is_dictionary(kind):
+        return _stored(kind.value_type)
+    if t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind):
+        return T.StringType()
+    if t.is_list(kind) or t.is_large_list(kind) or t.is_fixed_size_list(kind):
+        return T.ArrayType(_stored(kind.value_type))
+    if t.is_timestamp(kind):
+        if kind.unit == "ns":
+            return T.LongType()
+        return T.TimestampType() if kind.tz else T.TimestampNTZType()
+    if t.is_decimal(kind) and kind.precision <= 38:
+        return T.DecimalType(kind.precision, kind.scale)
+    if kind in _KINDS:
+        return _KINDS[kind]
+    raise DataError(f'engine = "spark" cannot read a column of type {kind}; convert it')
+
+
+def _column(field: pa.Field) -> Column:
+    """A column as it was stored: nanoseconds are times again."""
+    name = "`" + field.name.replace("`", "``") + "`"
+    if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
+        return F.timestamp_micros(F.expr(f"{name} div 1000"))
+    return F.col(name)
