@@ -107,7 +107,7 @@ class RunConfig(Frozen):
 
     def identity(self) -> dict[str, Any]:
         """All that decides the result, defaults written out: what a stored run is known by."""
-        train = self.train.model_dump(mode="json", exclude={"checkpoint_every"})
+        train = self.train.model_dump(mode="json", exclude={"checkpoint_every", "shard_embeddings"})
         for key in LATER:  # runs are known by what they were before these settings came
             if train[key] == TrainConfig.model_fields[key].default:
                 del train[key]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from isthmus import distributed
 from isthmus.errors import TrainingError
-from isthmus.nn.embedding import own_rows
+from isthmus.nn.embedding import own_rows, placed
 
 
 def update(
@@ -143,14 +143,11 @@ class RowAdam(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps, "l2": l2})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Put back what ``state_dict`` gave; of moments that a lone process kept, the own rows."""
+        """Put back what ``state_dict`` gave, in this number of processes or another."""
         super().load_state_dict(state_dict)
         for table, state in self.state.items():
             for name in ("mean", "square"):
-                if distributed.is_sharded(table) and not distributed.is_sharded(state[name]):
-                    from isthmus.nn.sharded import shard  # whose import takes half a second
-
-                    state[name] = shard(state[name], table.device_mesh)
+                state[name] = placed(state[name], table)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]

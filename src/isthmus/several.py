@@ -22,6 +22,8 @@ def refuse(config: RunConfig, data: DataRef) -> None:
             "models of single domains are trained" if not config.is_reference else "trees are grown"
         )
         raise ConfigError(f"{what} by processes of their own: start this run without torchrun")
+    if config.train.shard_embeddings:
+        _refuse_sharded(config)
     told = {"name": config.name, "config": config.identity(), "data": data.model_dump()}
     first, *others = distributed.everyones(told)
     for rank, other in enumerate(others, 1):
@@ -29,6 +31,20 @@ def refuse(config: RunConfig, data: DataRef) -> None:
             raise ConfigError(
                 f"process {rank} was told to train something else than process 0: "
                 f"{differences(first, other)}; start all with the same file, --set and data"
+            )
+
+
+def _refuse_sharded(config: RunConfig) -> None:
+    found = {
+        "scope = 'mamdr'": config.scope == "mamdr",
+        "train.compile": config.train.compile,
+        f"train.device = {config.train.device!r}": config.train.device != "cpu",
+    }
+    for what, there in found.items():
+        if there:
+            raise ConfigError(
+                f"train.shard_embeddings does not go with {what} in several processes yet; leave one "
+                "of them out"
             )
 
 

@@ -15,6 +15,7 @@ from isthmus import distributed
 from isthmus.batch import Histories
 from isthmus.models.base import Losses, Retriever, resumable
 from isthmus.models.next_item_losses import NextItemConfig, NextItemLoss
+from isthmus.nn.embedding import first_rows
 from isthmus.nn.sequence import Tokens, item_table
 from isthmus.nn.transformer import Transformers
 from isthmus.schema import Schema
@@ -101,7 +102,7 @@ class SequentialRetriever(Retriever):
         return F.normalize(vectors, dim=-1) if self.config.cosine else vectors
 
     def item_vectors(self) -> Tensor:
-        vectors_IH = self.items.weight[: self.schema.items]
+        vectors_IH = first_rows(self.items, self.schema.items)
         return F.normalize(vectors_IH, dim=-1) if self.config.cosine else vectors_IH
 
     def losses(self, batch: Histories) -> Losses:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.batch import Impressions
+from isthmus.distributed import is_sharded
 from isthmus.schema import Schema
 
 
@@ -62,16 +63,39 @@ class EmbeddingTable(nn.Module):
         Nobody asks for rows of whole tables: nothing to do.
         """
 
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *others: Any) -> None:
+        """Take what other numbers of processes kept."""
+        if (name := f"{prefix}weight") in state:
+            state[name] = placed(state[name], self.weight)
+        super()._load_from_state_dict(state, prefix, *others)
+
 
 def own_rows(table: Tensor) -> tuple[Tensor, int]:
     """The rows of a table that this process holds, a view, and the number of the first one.
 
     All of them, but of a table that is sharded over processes (a ``DTensor``; see ``nn.sharded``).
     """
-    mesh = getattr(table, "device_mesh", None)
-    if mesh is None:  # as distributed.is_sharded
+    if not is_sharded(table):
         return table, 0
+    mesh = table.device_mesh
     return table.to_local(), share_of(len(table), mesh.get_local_rank(), mesh.size()).start
+
+
+def first_rows(table: nn.Embedding | EmbeddingTable, rows: int) -> Tensor:
+    """So many rows from the first one on: of a sharded table they are looked up."""
+    if is_sharded(table.weight):
+        found: Tensor = table(torch.arange(rows, device=table.weight.device))
+        return found
+    return table.weight[:rows]
+
+
+def placed(value: Tensor, like: Tensor) -> Tensor:
+    """The same table sharded, where ``like`` is, or whole, where that one is."""
+    if is_sharded(value) == is_sharded(like):
+        return value
+    from isthmus.nn.sharded import shard, whole  # whose import takes half a second
+
+    return shard(value, like.device_mesh) if is_sharded(like) else whole(value)
 
 
 def share_of(rows: int, rank: int, processes: int) -> range:

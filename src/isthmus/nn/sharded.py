@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
 
-from isthmus.distributed import is_sharded, peers
+from isthmus.distributed import peers
 from isthmus.distributed import sent as counted
 from isthmus.nn.embedding import EmbeddingTable, own_rows, share_of
 
@@ -44,6 +44,12 @@ def sharded(rows: Tensor, shape: Sequence[int], mesh: DeviceMesh) -> DTensor:
     return DTensor.from_local(
         rows, mesh, [Shard(0)], run_check=False, shape=torch.Size(shape), stride=stride
     )
+
+
+def whole(sharded: Tensor) -> Tensor:
+    """All rows, in all processes, of which each calls it."""
+    assert isinstance(sharded, DTensor)
+    return sharded.full_tensor()
 
 
 def shard_tables(model: nn.Module, mesh: DeviceMesh) -> None:
@@ -191,10 +197,3 @@ class ShardedTable(EmbeddingTable):
 
     def answer(self) -> None:
         self._exchange.serve()
-
-    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *others: Any) -> None:
-        """Take what a lone process kept as well: whole tables."""
-        found = state.get(f"{prefix}weight")
-        if found is not None and not is_sharded(found):
-            state[f"{prefix}weight"] = shard(found, self._exchange.mesh)
-        super()._load_from_state_dict(state, prefix, *others)

@@ -46,6 +46,8 @@ class TrainConfig(Frozen):
     trained on them), drawn once by the seed; without it, on all.
     ``checkpoint_every``: after each so many steps there is a checkpoint within an epoch too, where
     the model's epoch may be entered again in its middle; no result depends on it.
+    ``shard_embeddings``: of several processes each holds and trains a share of the rows of embedding
+    tables; one process holds them all. No result depends on it, but for rounding.
     ``stream``: training and held-out rows stay in their files; of those that are trained on, about
     ``stream_window`` are in memory at a time, and mixed among each other (see ``data.stream``).
     ``metric``: of the validation split, by which epochs are compared. A ranker has an AUC, a
@@ -65,6 +67,7 @@ class TrainConfig(Frozen):
     unknown_share: NonNegativeFloat = Field(0.01, lt=1)
     max_rows: PositiveInt | None = None
     checkpoint_every: PositiveInt | None = None
+    shard_embeddings: bool = False
     stream: bool = False
     stream_window: PositiveInt = STREAM_WINDOW
     device: str = Field("cpu", pattern=r"^(cpu|auto|cuda(:\d+)?)$")
@@ -99,6 +102,11 @@ def fit(
     """
     model.to(found(config.device))
     feed.device = found(config.device)
+    if config.shard_embeddings and distributed.peers().together:
+        # imported by who wants it alone: half a second
+        from isthmus.nn.sharded import all_processes, shard_tables
+
+        shard_tables(model, all_processes())
     optimizer = make_optimizer(model, config)
     if state is None:
         state = TrainingState()
@@ -162,7 +170,10 @@ def _within(
 ) -> TrainingState:
     """``state`` in the middle of its next epoch."""
     weights, moments = _copied(model.state_dict()), _copied(optimizer.state_dict())
-    return replace(state, model=weights, optimizer=moments, partial=partial)
+    scores, losses = list(state.scores), list(state.losses)
+    return replace(
+        state, scores=scores, losses=losses, model=weights, optimizer=moments, partial=partial
+    )
 
 
 def _churn(model: Model, before: Sequence[Tensor]) -> Told:
