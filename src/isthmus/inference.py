@@ -1,17 +1,20 @@
 """A model over batches -> a table; no metric is known here."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
+from isthmus import distributed
 from isthmus.batch import Impressions
 from isthmus.data.sequences import Windows
 from isthmus.data.stream import Stream
 from isthmus.errors import DataError
 from isthmus.evaluation.ranks import PROTOCOLS, Ranks, samples
 from isthmus.models.base import Ranker, Retriever
+from isthmus.nn import EmbeddingTable
 
 BATCH = 4096  # rows a step: the fastest of 1,024 to 16,384 on two cores
 
@@ -29,11 +32,15 @@ def probabilities(
     """
     model.eval()
     device = next(model.parameters()).device
-    logits = [
-        model(rows[start : start + batch_size].to(device)).double().cpu()
-        for start in range(0, len(rows), batch_size)
-    ]
-    return torch.cat(logits or [torch.empty(0, dtype=torch.float64)]).sigmoid().numpy()
+
+    def some(first: int, end: int) -> np.ndarray:
+        logits = [
+            model(rows[start : min(start + batch_size, end)].to(device)).double().cpu()
+            for start in range(first, end, batch_size)
+        ]
+        return torch.cat(logits or [torch.empty(0, dtype=torch.float64)]).sigmoid().numpy()
+
+    return _shared_out(model, len(rows), some)
 
 
 @torch.inference_mode()
@@ -54,15 +61,19 @@ def ranks(
     device = next((t.device for t in (*model.parameters(), *model.buffers())), "cpu")
     drawn = samples(table["row"], table["item"], len(item_domains))
     step = max(1, CELLS // len(item_domains))
-    parts = [np.empty((0, len(PROTOCOLS), 3), np.int64)]
-    for start in range(0, len(rows), step):
-        part = slice(start, start + step)
-        score_BI = model.scores(rows[part].to(device)).cpu().numpy()
-        _refuse_nan(score_BI, table["row"][part])
-        items = _Items(score_BI, table["item"][part])
-        by_domain = items.in_domains(table["domain"][part], item_domains)
-        parts.append(np.stack([by_domain, items.of_all(), items.among(drawn[part])], 1))
-    places = np.concatenate(parts)
+
+    def some(first: int, end: int) -> np.ndarray:
+        parts = [np.empty((0, len(PROTOCOLS), 3), np.int64)]
+        for start in range(first, end, step):
+            part = slice(start, min(start + step, end))
+            score_BI = model.scores(rows[part].to(device)).cpu().numpy()
+            _refuse_nan(score_BI, table["row"][part])
+            items = _Items(score_BI, table["item"][part])
+            by_domain = items.in_domains(table["domain"][part], item_domains)
+            parts.append(np.stack([by_domain, items.of_all(), items.among(drawn[part])], 1))
+        return np.concatenate(parts)
+
+    places = _shared_out(model, len(rows), some)
     found: dict[str, Any] = {
         name: {protocol: places[:, p, k] for p, protocol in enumerate(PROTOCOLS)}
         for k, name in enumerate(("above", "tied", "of"))
@@ -71,6 +82,15 @@ def ranks(
         name: table[name] for name in ("row", "domain", "user", "item", "repeat")
     }
     return Ranks(**columns, **found, domains=model.schema.domains)
+
+
+def _shared_out(model: nn.Module, rows: int, some: Callable[[int, int], np.ndarray]) -> np.ndarray:
+    """What ``some`` finds of each row from a first to an end, each process of its part of them."""
+    part = distributed.part(rows)
+    first, end, _ = part.rows.indices(rows)
+    tables = (m.answer for m in model.modules() if isinstance(m, EmbeddingTable))
+    found = distributed.each(lambda: some(first, end), then=next(tables, lambda: None))
+    return np.concatenate(found) if part.divided else found[0]
 
 
 class _Items:
