@@ -27,6 +27,7 @@ from isthmus.models.hemp import STEPS_A_DOMAIN, SearchConfig  # noqa: E402
 
 PLAIN_DOMAINS = [2, 14]  # ids of a large domain and of one with few rows
 DOMAINS = 25
+ROUNDED = "{:.2f}".format
 
 
 def main() -> None:
@@ -63,100 +64,59 @@ def lines_of(
     seconds: dict[str, cases.Seconds], rows: dict[str, workload.Impressions]
 ) -> list[Line]:
     """The table's lines: figure, target, plain side, and what was published."""
-    step, table = seconds["training"], seconds["embedding"]
-    spread, feed, score = seconds["domains"], seconds["feeding"]["ours"], seconds["scoring"]
-    nine, ten = seconds["search of 9"], seconds["search of 10"]["ours"]
-    plain_search = DOMAINS * sum(median(nine[f"plain {d}"]) for d in PLAIN_DOMAINS)
-    plain_search /= len(PLAIN_DOMAINS)
-    every = STEPS_A_DOMAIN * DOMAINS * median(step["ours 0.32M"])
-    found = median(seconds["default search"]["ours"])
-    rate = "{:,.0f}".format
-    rounds, batch = "{:.2f}".format, cases.BATCH
     return [
-        Line.rates(
-            "masked training step, table of 0.32M, rows / CPU-s",
-            batch,
-            step,
-            "0.32M",
-            10_000,
-            "1,600 to 1,740",
-        ),
-        Line.rates(
-            "masked training step, table of 1.6M, rows / CPU-s", batch, step, "1.6M", 9_000, "490"
-        ),
-        Line(
-            "step at 1.6M over 0.32M, time",
-            rounds(ratio(step["ours 1.6M"], step["ours 0.32M"])),
-            "<= 1.10",
-            rounds(ratio(step["plain 1.6M"], step["plain 0.32M"])),
-            "",
-            "3.3",
-        ),
-        Line.times(
-            "embedding update of 1024 x 14 ids, table of 0.32M, ms",
-            1e3,
-            table,
-            "0.32M",
-            "<= 10",
-            "333",
-        ),
-        Line.times(
-            "embedding update of 1024 x 14 ids, table of 1.6M, ms",
-            1e3,
-            table,
-            "1.6M",
-            "<= 10",
-            "1,778",
-        ),
-        Line(
-            "mask search, 25 domains x 9 candidates x (5 + 5) batches of 1024, CPU-s",
-            f"{median(nine['ours']):.1f}",
-            "<= 45",
-            f"{plain_search:.0f}",
-            f"{plain_search / median(nine['ours']):.0f}x",
-            "967",
-        ),
-        Line("mask search, 10 candidates, CPU-s", f"{median(ten):.1f}", "<= 45", "", "", ""),
-        Line(
-            f"mask search at the default settings ({_settings()}), CPU-s",
-            f"{found:.1f}",
-            "",
-            "",
-            "",
-            "",
-        ),
-        Line(
-            f"its share of training time at the default schedule (every {STEPS_A_DOMAIN * DOMAINS} steps)",
-            f"{found / (found + every):.1%}",
-            "<= 20%",
-            "",
-            "",
-            "44% to 45%",
-        ),
-        Line(
-            "step at 60 domains over 6, AREAD, time",
-            rounds(ratio(spread["aread 60"], spread["aread 6"])),
-            "<= 1.30",
-            "",
-            "",
-            "",
-        ),
-        Line(
-            "step at 60 domains over 6, MMoE, time",
-            rounds(ratio(spread["mmoe 60"], spread["mmoe 6"])),
-            "<= 1.50",
-            "",
-            "",
-            "10.7 (3 to 30, another library)",
-        ),
-        Line(
-            "shuffled feed, rows / CPU-s",
-            rate(len(rows["train"]) / median(feed)),
-            ">= 2,000,000",
-            "",
-            "",
-            "40,000 to 225,000 (loaders)",
-        ),
+        *_steps(seconds["training"], seconds["embedding"]),
+        *_searches(seconds),
+        *_domains(seconds["domains"]),
+        *_passes(len(rows["train"]), seconds["feeding"]["ours"], seconds["scoring"]),
+    ]
+
+
+def _steps(step: cases.Seconds, table: cases.Seconds) -> list[Line]:
+    what, batch = "masked training step, table of {}, rows / CPU-s", cases.BATCH
+    update = "embedding update of 1024 x 14 ids, table of {}, ms"
+    grows = [ROUNDED(ratio(step[f"{s} 1.6M"], step[f"{s} 0.32M"])) for s in ("ours", "plain")]
+    small, large = "0.32M", "1.6M"
+    return [
+        Line.rates(what.format(small), batch, step, small, 10_000, "1,600 to 1,740"),
+        Line.rates(what.format(large), batch, step, large, 9_000, "490"),
+        Line("step at 1.6M over 0.32M, time", grows[0], "<= 1.10", grows[1], published="3.3"),
+        Line.times(update.format(small), 1e3, table, small, "<= 10", "333"),
+        Line.times(update.format(large), 1e3, table, large, "<= 10", "1,778"),
+    ]
+
+
+def _searches(seconds: dict[str, cases.Seconds]) -> list[Line]:
+    nine = seconds["search of 9"]
+    ours, ten = median(nine["ours"]), median(seconds["search of 10"]["ours"])
+    plain = DOMAINS * sum(median(nine[f"plain {d}"]) for d in PLAIN_DOMAINS) / len(PLAIN_DOMAINS)
+    found = median(seconds["default search"]["ours"])
+    every = STEPS_A_DOMAIN * DOMAINS
+    share = found / (found + every * median(seconds["training"]["ours 0.32M"]))
+    what = "mask search, 25 domains x 9 candidates x (5 + 5) batches of 1024, CPU-s"
+    usual = f"mask search at the default settings ({_settings()}), CPU-s"
+    part = f"its share of training time at the default schedule (every {every} steps)"
+    return [
+        Line(what, f"{ours:.1f}", "<= 45", f"{plain:.0f}", f"{plain / ours:.0f}x", "967"),
+        Line("mask search, 10 candidates, CPU-s", f"{ten:.1f}", "<= 45"),
+        Line(usual, f"{found:.1f}"),
+        Line(part, f"{share:.1%}", "<= 20%", published="44% to 45%"),
+    ]
+
+
+def _domains(spread: cases.Seconds) -> list[Line]:
+    aread, mmoe = (ROUNDED(ratio(spread[f"{n} 60"], spread[f"{n} 6"])) for n in ("aread", "mmoe"))
+    known = "10.7 (3 to 30, another library)"
+    return [
+        Line("step at 60 domains over 6, AREAD, time", aread, "<= 1.30"),
+        Line("step at 60 domains over 6, MMoE, time", mmoe, "<= 1.50", published=known),
+    ]
+
+
+def _passes(rows: int, feed: list[float], score: cases.Seconds) -> list[Line]:
+    fed, known = f"{rows / median(feed):,.0f}", "40,000 to 225,000 (loaders)"
+    return [
+        Line("shuffled feed, rows / CPU-s", fed, ">= 2,000,000", published=known),
         Line.scores("scoring, batches of 1024, rows / CPU-s", score, "ours 1024"),
         Line.scores("scoring, batches of 4096, rows / CPU-s", score, "ours 4096"),
     ]

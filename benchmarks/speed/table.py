@@ -15,10 +15,10 @@ class Line:
 
     what: str
     ours: str
-    target: str
-    plain: str
-    faster: str
-    published: str
+    target: str = ""
+    plain: str = ""
+    faster: str = ""
+    published: str = ""
 
     @classmethod
     def rates(
