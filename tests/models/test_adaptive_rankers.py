@@ -12,6 +12,7 @@ from isthmus.nn.centres import Centres
 from isthmus.nn.star import PartitionedNorm, StarLinear
 from isthmus.testing import toy_impressions, toy_schema
 from isthmus.training.fit import TrainConfig, fit
+from tests.models.random_weights import randomise
 from tests.oracles import plain_adaptive
 
 SCHEMA = toy_schema(4)
@@ -40,16 +41,9 @@ def build(name, *, dtype=torch.float64, **settings):
     torch.manual_seed(0)
     cls = models.get(name)
     model = cls(cls.Config(embedding_dim=3, **settings), SCHEMA).to(dtype)
-    with torch.no_grad():
-        for value in model.parameters():
-            value += 0.4 * torch.randn_like(value)
-        for key, value in model.named_buffers():
-            if key.endswith("mean"):
-                value.copy_(0.3 * torch.randn_like(value))
-            elif key.endswith("var"):
-                value.copy_(torch.rand_like(value) + 0.3)
-            elif key == "taken":
-                value.fill_(300)
+    randomise(model, weights=0.4, means=0.3).train()
+    if name == "adasparse":
+        model.taken.fill_(300)
     return model
 
 
