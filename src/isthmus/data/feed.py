@@ -141,7 +141,8 @@ class EpochFeed:
         self.rng = generator(feed.seed, number)
         if _NOW in place.rng:
             self.rng.set_state(place.rng[_NOW])
-        self._drawn, self._begun = dict(place.drawn), dict(place.rng)
+        self._drawn = dict(place.drawn)
+        self._begun = {name: state for name, state in place.rng.items() if name != _NOW}
         self._behind = set(place.drawn)  # orders that are to be drawn again as they were
         self.current: Any = None  # the last batch to train on, to name the culprit of a bad step
         self.rows = 0  # of that batch, those of all processes together
