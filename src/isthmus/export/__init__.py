@@ -15,8 +15,8 @@ for _name in ("onnx", "onnxruntime", "onnxscript"):
             f"exporting needs {_name}, which is not installed; pip install 'isthmus[export]'"
         )
 
-from isthmus.export.check import ExportError
 from isthmus.export.exported import Exported
 from isthmus.export.run import Wanted, export
+from isthmus.export.runtime import ExportError
 
 __all__ = ["ExportError", "Exported", "Wanted", "export"]

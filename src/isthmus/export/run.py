@@ -3,8 +3,10 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
+from isthmus import reference
 from isthmus.data.prepared import Prepared
 from isthmus.errors import ConfigError, DataError
 from isthmus.evaluation.types import UNKNOWN
@@ -17,6 +19,7 @@ from isthmus.export.manifest import MANIFEST, DomainGraph, ExportManifest, Input
 from isthmus.export.runtime import GraphSession
 from isthmus.export.stored import by_vocabulary, table_bytes, with_stored_tables
 from isthmus.export.tables import Precision
+from isthmus.export.whole import OUTPUT, domain_input, write_whole
 from isthmus.files import digest, digests, directory_atomically, write_sealed
 from isthmus.models import Ranker
 from isthmus.models.aread import AREAD
@@ -64,8 +67,10 @@ def export(
     trained, prepared = load_model(kept), prepared.under(kept.schema)
     as_stored = with_stored_tables(trained, wanted.tables)
     with directory_atomically(out) as aside:
-        assert isinstance(as_stored, AREAD)
-        maker = _one_a_domain(as_stored, aside, kept, wanted)
+        if isinstance(as_stored, AREAD):
+            maker = _one_a_domain(as_stored, aside, kept, wanted)
+        else:
+            maker = _of_all(as_stored, aside, kept, wanted)
         graphs, cost = _checked(maker, aside, (as_stored, trained), prepared, wanted, reporter)
         manifest = ExportManifest(
             run=kept.name,
@@ -73,12 +78,12 @@ def export(
             model=kept.config["model"],
             data=kept.data,
             features=kept.schema,
-            graph_kind="one a domain",
+            graph_kind="one a domain" if isinstance(as_stored, AREAD) else "all domains",
             opset=wanted.opset,
             tables=wanted.tables,
             table_bytes=table_bytes(as_stored),
-            inputs=_inputs(kept),
-            output="probability",
+            inputs=_inputs(as_stored),
+            output=OUTPUT,
             graphs=graphs,
             cost=cost,
             files=digests(aside, [path.name for path in aside.iterdir()]),
@@ -91,6 +96,16 @@ def _refuse(kept: Run, out: Path, wanted: Wanted) -> None:
     checked_opset(wanted.opset)
     if not kept.finished:
         raise DataError(f"run {kept.name!r} is not finished; train it to the end first")
+    if kept.config["model"] in reference.names():
+        raise ConfigError(
+            f"run {kept.name!r} is of {kept.config['model']!r}, which has a format of its own: a file "
+            f"in {kept.path} that it reads by itself; exported are networks"
+        )
+    if kept.config["scope"] in ("isolated", "guarded"):
+        raise ConfigError(
+            f"run {kept.name!r} is {kept.config['scope']}: it is many models with vocabularies of "
+            "their own, and no one graph; export a joint run"
+        )
     if strange := [name for name in wanted.domains if name not in kept.schema.domains]:
         known = kept.schema.domains
         more = f" and {len(known) - 8} more" if len(known) > 8 else ""
@@ -122,6 +137,17 @@ def _one_a_domain(model: AREAD, directory: Path, kept: Run, wanted: Wanted) -> M
     return made
 
 
+def _of_all(model: Ranker, directory: Path, kept: Run, wanted: Wanted) -> Maker:
+    """Writes the one graph of all domains."""
+    if wanted.domains:
+        raise ConfigError(
+            f"--domain: one graph scores all domains of {kept.config['model']!r}; leave it out"
+        )
+    facts = {"run": kept.name, "data": kept.data.name}
+    file = write_whole(model, directory, wanted.opset, facts)
+    return lambda _: (file, Kept((), ()))
+
+
 def _checked(
     maker: Maker,
     directory: Path,
@@ -134,14 +160,14 @@ def _checked(
     names = (UNKNOWN, *prepared.schema.domains)
     chosen = [d for d, name in enumerate(names) if not d or name in (wanted.domains or names)]
     valid, graphs, trial = prepared.impressions("valid"), {}, None
+    session = lru_cache(1)(lambda file: GraphSession(directory / file, prepared.schema))
     if wanted.tables != "float32":
         trained = predict(models[1], prepared, "test")
         trial = TableTrial(prepared.impressions("test"), trained)
     with reporter.task("export", len(chosen)) as advance:
         for domain in chosen:
             file, kept = maker(domain)
-            session = GraphSession(directory / file, prepared.schema)
-            found = difference(session, *models, rows_of(valid, domain))
+            found = difference(session(file), *models, rows_of(valid, domain))
             graphs[names[domain]] = DomainGraph(
                 id=domain,
                 file=file,
@@ -153,20 +179,21 @@ def _checked(
                 table_difference=found.trained,
             )
             if trial is not None:
-                trial.score(session, domain)
+                trial.score(session(file), domain)
             advance(1)
     return graphs, trial.cost() if trial is not None else None
 
 
-def _inputs(kept: Run) -> tuple[Input, ...]:
-    """The inputs of a graph of one domain, in the schema's order."""
-    features = kept.schema.features
-    items = any(f.role == "item" for f in features)
-    found = []
-    for feature in features:
-        rows = ROWS if feature.role == "item" or not items else SHARED
+def _inputs(model: Ranker) -> tuple[Input, ...]:
+    """The inputs of a graph, in their order: of one domain, or of all with the domain's id first."""
+    schema, found = model.schema, []
+    one, items = isinstance(model, AREAD), any(f.role == "item" for f in model.schema.features)
+    if not one:
+        found.append(Input(name=domain_input(schema), shape=(ROWS,)))
+    for feature in schema.features:
+        shared = one and items and feature.role != "item"
         length = (feature.length,) if feature.kind == "history" else ()
-        found.append(Input(name=feature.name, shape=(rows, *length)))
+        found.append(Input(name=feature.name, shape=(SHARED if shared else ROWS, *length)))
     return tuple(found)
 
 

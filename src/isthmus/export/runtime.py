@@ -7,21 +7,32 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from isthmus.batch import Impressions
+from isthmus.errors import IsthmusError
 from isthmus.schema import Schema
 
 Ints = NDArray[np.int64]
 BATCH = 4096  # rows at a time
 
 
+class ExportError(IsthmusError):
+    """A graph does not load, or does not score as its model does."""
+
+
 class GraphSession:
-    """A ranker's graph, on one thread."""
+    """A ranker's graph, on one thread. Raises ExportError where onnxruntime cannot load it."""
 
     def __init__(self, path: Path, schema: Schema) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # of onnxruntime's own kinds, which have no common base
+            raise ExportError(
+                f"onnxruntime {onnxruntime.__version__} cannot load {path.name}: "
+                f"{str(error).splitlines()[0]}. Export with another --opset, or take a newer runtime"
+            ) from None
         self._schema = schema
         names = {feature.name for feature in schema.features}
         inputs = [value.name for value in self._session.get_inputs()]

@@ -2,10 +2,10 @@
 
 from rich.console import Console
 
-from isthmus.export.manifest import DomainGraph, ExportManifest
+from isthmus.evaluation import DomainComparison, Interval
+from isthmus.export.manifest import DomainGraph, ExportManifest, TableCost
 from isthmus.report.console import Column, clean, print_table, say
-from isthmus.report.terminal import print_comparison
-from isthmus.report.words import number
+from isthmus.report.words import NONE, bounds, number, p_value, signed
 
 Row = tuple[str, DomainGraph]
 KIB = 1024
@@ -25,9 +25,33 @@ def print_export(manifest: ExportManifest, console: Console) -> None:
         style="bold",
     )
     if manifest.cost is not None:
-        print_comparison(manifest.cost.comparison, console, names=(manifest.tables, "float32"))
-        ours, theirs = (number(value, 5) for value in manifest.cost.domain_auc)
-        say(console, f"DomainAUC on test rows: {ours} with {manifest.tables}, {theirs} as trained")
+        _print_cost(manifest.cost, manifest.tables, console)
+
+
+def _print_cost(cost: TableCost, tables: str, console: Console) -> None:
+    """What tables of less than 32 bits cost in AUC, domain by domain and together."""
+    comparison, digits = cost.comparison, 5
+    columns: list[Column[DomainComparison]] = [
+        Column("domain", lambda row: clean(row.domain), True),
+        Column("test rows", lambda row: f"{row.rows:,}"),
+        Column(f"AUC, {tables} − float32", lambda row: _change(row.difference, digits)),
+        Column("p", lambda row: p_value(row.p_adjusted)),
+    ]
+    console.print()
+    print_table(console, [columns], [row for row in comparison.rows if row.rows])
+    console.print()
+    ours, theirs = (number(value, digits) for value in cost.domain_auc)
+    say(console, f"DomainAUC on test rows: {ours} with {tables}, {theirs} as trained", style="bold")
+    if comparison.overall is not None:
+        change = _change(comparison.overall, digits)
+        say(console, f"the change: {change}, p {p_value(comparison.overall_p_value)}")
+    say(console, comparison.protocol, style="dim")
+
+
+def _change(interval: Interval | None, digits: int) -> str:
+    if interval is None:
+        return NONE
+    return f"{signed(interval.value, digits)} {bounds(interval, digits, plus=True)}"
 
 
 def _columns(manifest: ExportManifest) -> list[Column[Row]]:

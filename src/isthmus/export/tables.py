@@ -46,7 +46,7 @@ def stored(rows_RK: Floats, precision: Precision) -> Table:
         return Table(rows_RK)
     if precision == "float16":
         largest = float(np.abs(rows_RK).max(initial=0))
-        if largest > np.finfo(np.float16).max:
+        if largest > float(np.finfo(np.float16).max):
             raise ConfigError(
                 f"an embedding of {largest:.3g} is beyond float16, which ends at 65,504; export "
                 "with --tables float32 or int8"
