@@ -127,6 +127,7 @@ def fit(
                 if every and step % every == 0:
                     on_partial(_within(state, model, optimizer, noted(partial, epoch)))
         model.eval()
+        distributed.broadcast(model.buffers())  # what a model noted of its part of each batch alone
         with torch.inference_mode():
             state.scores.append(distributed.everyones(score(model))[0])
         state.losses.append(partial.means())
