@@ -18,7 +18,9 @@ _LAZY = ["torch._dynamo", "pandas"]  # what the first step of Adam and the first
 def context() -> ForkServerContext:
     """Children of one process that has imported all: they start in 20 ms instead of seconds."""
     found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["tests.reliability.every_line", *_LAZY])
+    found.set_forkserver_preload(
+        ["tests.reliability.every_line", "tests.reliability.small_run", *_LAZY]
+    )
     return found
 
 
