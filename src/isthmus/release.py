@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from isthmus.errors import ConfigError, DataError, MismatchError
 from isthmus.evaluation import Gate, GateRules, gate_ranks
 from isthmus.evaluation import gate as gate_scores
-from isthmus.evaluation.ranks import Protocol
+from isthmus.evaluation.ranks import METRIC, Protocol
 from isthmus.store import Run
 from isthmus.toml import read_toml, told
 
@@ -42,7 +42,7 @@ def gate(
         scores, known = ([one.comparable(split) for one in side] for side in (ours, theirs))
         return gate_scores(scores, known, rules)
     ranks, before = ([one.ranks(split) for one in side] for side in (ours, theirs))
-    return gate_ranks(ranks, before, rules, metric=metric or "ndcg@10", protocol=among)
+    return gate_ranks(ranks, before, rules, metric=metric or METRIC, protocol=among)
 
 
 def read_rules(path: Path | None, given: dict[str, Any]) -> GateRules:

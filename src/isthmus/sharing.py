@@ -15,6 +15,7 @@ from isthmus.diagnose import diagnose
 from isthmus.errors import ConfigError
 from isthmus.evaluation import Rules, SharingTable, share_ranks, sharing
 from isthmus.evaluation.rank_compare import RULES
+from isthmus.evaluation.ranks import METRIC
 from isthmus.experiment import load_model, run, train_rows
 from isthmus.grid import Point
 from isthmus.guarding import stored_table
@@ -24,7 +25,7 @@ from isthmus.report.data import CreatedFrom, Masks, ReportData
 from isthmus.share_search import arms_of, search
 from isthmus.store import Run, Store
 
-RANKED = ("ndcg@10", "hr@10")
+RANKED = (METRIC, "hr@10")
 """Metrics of a retriever's sharing report: the first decides, the others stand below it."""
 Arms = dict[str, list[Run]]
 """Finished runs by their part in the comparison ("joint", "isolated", "shared"), one a seed."""

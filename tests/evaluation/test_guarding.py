@@ -6,11 +6,11 @@ from sklearn.metrics import roc_auc_score
 
 from isthmus.errors import MismatchError
 from isthmus.evaluation import Predictions, Ranks, Rules
+from isthmus.evaluation.either import compared
 from isthmus.evaluation.guarding import (
     Decision,
     changed_rows,
     choose,
-    compared,
     figures,
     guard_table,
     half,
@@ -90,7 +90,7 @@ def test_only_guarded_domains_are_corrected_for():
     decisions = [Decision(domain="a", way="own")]
     table = guard_table(before, after, decisions, Rules(), joint="J", isolated="I", protocol="P")
     alone = [p.take(p.domain == 1) for p in (after, before)]
-    plain = {row.domain: row for row in compared(*alone, Rules()).rows}["a"]
+    plain = {row.domain: row for row in compared(*([one] for one in alone), Rules()).rows}["a"]
     assert table.rows[0].p_adjusted == plain.p_value
 
 
@@ -124,7 +124,7 @@ def ranks(above):
 
 def test_retrievers_are_judged_by_their_ranks():
     before, after = ranks([0, 4, 2, 9] * 20), ranks([0, 0, 2, 1] * 20)
-    found = hurt(compared(before, after, Rules()))
+    found = hurt(compared([before], [after], Rules()))
     assert [row.domain for row in found] == ["b"]
     assert figures(before)["a"].value == pytest.approx((1 + 1 / 2) / 2)
     assert changed_rows(before, after, ["b"]).tolist() == []
@@ -141,7 +141,7 @@ def test_retrievers_are_judged_by_their_ranks():
     assert table.metric == "ndcg@10"
     assert table.rows[0].after.value == pytest.approx((1 + 1 / np.log2(3)) / 2)
     with pytest.raises(MismatchError, match="scores and ranks"):
-        compared(before, predictions(), Rules())
+        compared([before], [predictions()], Rules())
 
 
 def test_rows_that_decided_flatter_and_others_do_not():

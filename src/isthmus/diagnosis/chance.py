@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, cast
 
 import numpy as np
 from scipy import special
 
-from isthmus.evaluation import Comparison, Predictions, Ranks, Rules, compare, compare_ranks
+from isthmus.evaluation import Comparison, Predictions, Ranks
+from isthmus.evaluation.either import compared as paired
+from isthmus.evaluation.either import rules_of
 from isthmus.evaluation.panel import Arm, Panel
 from isthmus.evaluation.predictions import Floats
-from isthmus.evaluation.rank_compare import RULES
+from isthmus.evaluation.ranks import METRIC
 from isthmus.evaluation.variance import Estimate, clustered, clustered_mean
 
 ALPHA = 0.01
@@ -18,8 +19,6 @@ ALPHA = 0.01
 statistical questions, and nobody reads a diagnosis that errs every other time."""
 ENOUGH = 10
 """Rows of each label below which a domain is not judged: as ``Rules.min_class``."""
-METRIC = "ndcg@10"
-"""By which retrievers are judged: the metric of their sharing report."""
 SHOWN = 4
 """Domains whose figures a message spells out; the finding names all of them."""
 
@@ -77,11 +76,7 @@ def compared(
     one: Sequence[Predictions | Ranks], other: Sequence[Predictions | Ranks], alpha: float
 ) -> Comparison:
     """The paired test of two models, of whichever kind both are."""
-    a, b = cast(Any, one), cast(Any, other)
-    if isinstance(one[0], Ranks):
-        rules = RULES.model_copy(update={"alpha": alpha})
-        return compare_ranks(a, b, metric=METRIC, rules=rules)
-    return compare(a, b, rules=Rules(alpha=alpha))
+    return paired(one, other, rules_of(one[0], alpha=alpha))
 
 
 def named(parts: Sequence[str]) -> str:

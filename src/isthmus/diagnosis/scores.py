@@ -5,7 +5,6 @@ import numpy as np
 from isthmus.diagnosis.chance import (
     ALPHA,
     ENOUGH,
-    METRIC,
     by_domain,
     compared,
     error,
@@ -19,6 +18,7 @@ from isthmus.diagnosis.registry import NotApplicable, Observed, check
 from isthmus.diagnosis.types import Severity
 from isthmus.evaluation import Predictions, Ranks, Verdict
 from isthmus.evaluation.rank_compare import RULES
+from isthmus.evaluation.ranks import METRIC
 from isthmus.evaluation.rules import Rules
 from isthmus.evaluation.variance import detectable
 

@@ -11,7 +11,7 @@ from isthmus.evaluation.gate_types import OVERALL, Gate, GateRow, GateRules, Kin
 from isthmus.evaluation.panel import Arm, Panel
 from isthmus.evaluation.predictions import Predictions
 from isthmus.evaluation.rank_compare import Paired
-from isthmus.evaluation.ranks import Protocol, Ranks
+from isthmus.evaluation.ranks import METRIC, Protocol, Ranks
 from isthmus.evaluation.rules import Rules, holm
 
 MARGIN = 0.02
@@ -53,7 +53,7 @@ def gate_ranks(
     incumbent: Sequence[Ranks],
     rules: GateRules = GateRules(),
     *,
-    metric: str = "ndcg@10",
+    metric: str = METRIC,
     protocol: Protocol = "domain",
 ) -> Gate:
     """``gate`` of retrievers, by a metric that each row has."""

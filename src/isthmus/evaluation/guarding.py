@@ -10,22 +10,18 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from isthmus.errors import MismatchError
-from isthmus.evaluation.compare import compare
+from isthmus.evaluation.either import Table, compared
 from isthmus.evaluation.evaluate import evaluate
 from isthmus.evaluation.predictions import Ints, Predictions
-from isthmus.evaluation.rank_compare import arm_intervals, compare_ranks
+from isthmus.evaluation.rank_compare import arm_intervals
 from isthmus.evaluation.rank_metrics import evaluate_ranks
-from isthmus.evaluation.ranks import Ranks
+from isthmus.evaluation.ranks import METRIC, Ranks
 from isthmus.evaluation.rules import Rules
 from isthmus.evaluation.types import UNKNOWN, Comparison, DomainComparison, Interval, Verdict
 from isthmus.schema import Frozen
 
 Way = Literal["own", "part"]
 """A guarded domain is served by its own model, or by its own part of the joint one, trained further."""
-Table = Predictions | Ranks
-METRIC = "ndcg@10"
-"""By which retrievers are judged; rankers by AUC."""
 
 
 class Decision(Frozen):
@@ -95,15 +91,6 @@ def half(user: Ints) -> npt.NDArray[np.bool_]:
     return (mixed >> np.uint64(63)) == 0
 
 
-def compared(a: Table, b: Table, rules: Rules) -> Comparison:
-    """``a`` minus ``b`` domain by domain, of rankers or of retrievers."""
-    if isinstance(a, Predictions) and isinstance(b, Predictions):
-        return compare([a], [b], rules=rules)
-    if isinstance(a, Ranks) and isinstance(b, Ranks):
-        return compare_ranks([a], [b], metric=METRIC, rules=rules)
-    raise MismatchError("found scores and ranks of items; compare rankers, or retrievers")
-
-
 def figures(table: Table) -> dict[str, Interval]:
     """The metric of each domain in which it is defined."""
     if isinstance(table, Ranks):
@@ -158,9 +145,9 @@ def guard_table(
     guarded = {one.domain: one for one in decisions if one.way is not None}
     ids = 1 + np.flatnonzero(np.isin(before.domains, list(guarded)))
     own = np.isin(before.domain, ids)
-    found = {row.domain: row for row in compared(after.take(own), before.take(own), rules).rows}
+    found = {row.domain: row for row in compared([after.take(own)], [before.take(own)], rules).rows}
     values = figures(before), figures(after)
-    whole = compared(after, before, rules)
+    whole = compared([after], [before], rules)
     return GuardTable(
         metric=whole.metric,
         alpha=rules.alpha,

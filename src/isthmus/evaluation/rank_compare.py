@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from isthmus.errors import ConfigError, DataError, MismatchError
 from isthmus.evaluation.predictions import Floats, Ints
-from isthmus.evaluation.ranks import Protocol, Ranks
+from isthmus.evaluation.ranks import METRIC, Protocol, Ranks
 from isthmus.evaluation.rules import Rules, decide, holm
 from isthmus.evaluation.types import (
     UNKNOWN,
@@ -39,7 +39,7 @@ def compare_ranks(
     a: Sequence[Ranks],
     b: Sequence[Ranks],
     *,
-    metric: str = "ndcg@10",
+    metric: str = METRIC,
     protocol: Protocol = "domain",
     rules: Rules = RULES,
 ) -> Comparison:

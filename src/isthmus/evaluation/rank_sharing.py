@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from isthmus.errors import DataError, MismatchError
 from isthmus.evaluation.advice import advise
 from isthmus.evaluation.rank_compare import RULES, arm_intervals, compare_ranks
-from isthmus.evaluation.ranks import Ranks
+from isthmus.evaluation.ranks import METRIC, Ranks
 from isthmus.evaluation.rules import Rules
 from isthmus.evaluation.types import DomainSharing, SharingTable
 
@@ -17,7 +17,7 @@ def share_ranks(
     *,
     train_rows: Mapping[str, int],
     names: Mapping[str, str] | None = None,
-    metric: str = "ndcg@10",
+    metric: str = METRIC,
     rules: Rules = RULES,
 ) -> SharingTable:
     """Domain by domain, among the items of the domain: the metric of the models, and the gain.

@@ -31,6 +31,8 @@ SAMPLES: Final = 100
 SAMPLE_SEED: Final = 20240714
 METRICS: Final = ("hr@1", "hr@5", "hr@10", "ndcg@5", "ndcg@10", "mrr")
 """Metrics that are reported; ``Ranks.values`` knows any cut-off."""
+METRIC: Final = "ndcg@10"
+"""By which retrievers are judged, unless another is asked for."""
 _ROW = {"row": np.int64, "domain": np.int32, "user": np.int64, "item": np.int64, "repeat": np.int8}
 _PLACES = ("above", "tied", "of")
 

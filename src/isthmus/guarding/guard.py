@@ -1,6 +1,6 @@
 """Deciding which domains are guarded and how, building the artefact, showing what it changed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,21 +8,19 @@ from torch import Tensor
 
 from isthmus.data.prepared import Prepared
 from isthmus.errors import ConfigError
-from isthmus.evaluation import Comparison, Ranks, Rules
+from isthmus.evaluation import Comparison, Rules
+from isthmus.evaluation.either import Table, compared, rules_of
 from isthmus.evaluation.guarding import (
     Decision,
     GuardTable,
-    Table,
     Way,
     changed_rows,
     choose,
-    compared,
     figures,
     guard_table,
     half,
     hurt,
 )
-from isthmus.evaluation.rank_compare import RULES
 from isthmus.experiment import SCORED
 from isthmus.guarding.config import DECIDING, GuardConfig, Said, identity_of, name_of
 from isthmus.guarding.inputs import refuse_pair
@@ -87,7 +85,7 @@ def guard(
     run = store.create(name, identity, kept.schema, kept.data)
     with run.lock():
         said = Said.of(kept, isolated, config, scored.comparison)
-        table = _finish(run, kind, model, decisions, said)
+        table = _finish(run, kind, model, decisions, said, {config.split: scored.before})
     return Outcome(run, table, decisions, scored.comparison)
 
 
@@ -100,10 +98,11 @@ def stored_table(kept: Run) -> GuardTable | None:
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """What decides: the comparison on the deciding rows, and the metric of both models by domain."""
+    """What decides: the comparison on the deciding rows, and the metric of both models by domain.
 
-    config: GuardConfig
-    joint: Model
+    ``before``: what the joint model makes of the whole split that the deciding rows are of.
+    """
+
     before: Table
     comparison: Comparison
     scores: dict[str, dict[str, float]]
@@ -114,9 +113,9 @@ class _Scored:
         before = kind.table(joint, config.split)
         own = deciding(kind.table(kind.composed(joint, kind.own), config.split), config)
         first = deciding(before, config)
-        comparison = compared(first, own, _rules(first, config))
+        comparison = compared([first], [own], _rules(first, config))
         scores = {"joint": _values(first), "own": _values(own)}
-        return cls(config, joint, before, comparison, scores)
+        return cls(before, comparison, scores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,13 +200,21 @@ def _built(
 
 
 def _finish(
-    run: Run, kind: Kind, model: Model, decisions: Sequence[Decision], said: Said
+    run: Run,
+    kind: Kind,
+    model: Model,
+    decisions: Sequence[Decision],
+    said: Said,
+    known: Mapping[str, Table],
 ) -> GuardTable:
-    """Score, check, and keep everything; the table of what changed."""
+    """Score, check, and keep everything; the table of what changed.
+
+    ``known``: what the joint model makes of a split, where it was asked already.
+    """
     guarded = [one.domain for one in decisions if one.way]
     tables = {split: kind.table(model, split) for split in SCORED}
     joint = kind.joint()
-    before = {split: kind.table(joint, split) for split in SCORED}
+    before = {split: known.get(split) or kind.table(joint, split) for split in SCORED}
     for split in SCORED:
         moved = changed_rows(before[split], tables[split], guarded)
         if len(moved):
@@ -233,8 +240,7 @@ def _state(model: Model, score: float) -> TrainingState:
 
 
 def _rules(table: Table, config: GuardConfig) -> Rules:
-    base = RULES if isinstance(table, Ranks) else Rules()
-    return base.model_copy(update={"alpha": config.alpha, "data": DECIDING[config.split]})
+    return rules_of(table, alpha=config.alpha, data=DECIDING[config.split])
 
 
 def _values(table: Table) -> dict[str, float]:

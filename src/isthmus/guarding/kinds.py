@@ -1,17 +1,19 @@
 """What guarding does alike for rankers and for retrievers, each in its own way."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+from isthmus import models
+from isthmus.batch import Impressions
 from isthmus.data.feed import Feed, thinned
 from isthmus.data.prepared import Prepared
 from isthmus.data.sequences import Windows
 from isthmus.evaluation import Predictions, Ranks, evaluate, evaluate_ranks, metric_of_ranks
-from isthmus.evaluation.guarding import Table
+from isthmus.evaluation.either import Table
 from isthmus.experiment import load_model, metric_of, predict, train_rows
 from isthmus.inference import ranks
 from isthmus.models import Model, Ranker, Retriever
@@ -83,7 +85,7 @@ class _Runs:
 
 
 class Rankers(_Runs):
-    """Impressions and AUC."""
+    """Impressions and AUC. Rows of which parts are tuned are read once, for all domains."""
 
     def __init__(self, kept: Run, isolated: Run, prepared: Prepared) -> None:
         super().__init__(kept, prepared)
@@ -105,11 +107,19 @@ class Rankers(_Runs):
         assert isinstance(model, Ranker)
         return predict(model, self.prepared, split)
 
+    @cached_property
+    def rows(self) -> Impressions:
+        return thinned(self.prepared.impressions("train"), self.train.max_rows, self.seed)
+
+    @cached_property
+    def valid(self) -> Impressions:
+        return self.prepared.impressions("valid")
+
     def tuned(self, joint: Model, domain: int) -> list[str]:
-        rows = thinned(self.prepared.impressions("train"), self.train.max_rows, self.seed)
-        valid = self.prepared.impressions("valid")
-        held = valid[(valid.domain == domain).nonzero().squeeze(1)]
-        return self._tuned(joint, domain, rows, held, lambda rows: partial(domain_score, rows=rows))
+        held = self.valid[(self.valid.domain == domain).nonzero().squeeze(1)]
+        return self._tuned(
+            joint, domain, self.rows, held, lambda rows: partial(domain_score, rows=rows)
+        )
 
     def keep(self, run: Run, split: str, table: Table) -> None:
         assert isinstance(table, Predictions)
@@ -124,7 +134,10 @@ class Rankers(_Runs):
 
 
 class Retrievers(_Runs):
-    """Histories and ranks of items. Own models read of a history what the joint model is given."""
+    """Histories and ranks of items. Own models read of a history what the joint model is given.
+
+    Rows of which parts are tuned are read once, for all domains.
+    """
 
     def __init__(self, kept: Run, isolated: Run, prepared: Prepared) -> None:
         super().__init__(kept, prepared)
@@ -146,19 +159,24 @@ class Retrievers(_Runs):
         assert isinstance(model, Retriever)
         return Held(self.prepared, split).ranks(model)
 
-    def tuned(self, joint: Model, domain: int) -> list[str]:
-        assert isinstance(joint, Retriever)
-        rows = training_rows(type(joint), self.prepared)
-        rows = thinned(rows, self.train.max_rows, self.seed)
-        valid = Held(self.prepared, "valid")
-        places = (valid.rows.domain == domain).nonzero().squeeze(1)
-        return self._tuned(
-            joint, domain, rows, places, lambda _: partial(self._score, valid, places)
-        )
+    @cached_property
+    def rows(self) -> Windows:
+        kind = models.get(self.kept.config["model"])
+        assert issubclass(kind, Retriever)
+        return thinned(training_rows(kind, self.prepared), self.train.max_rows, self.seed)
 
-    def _score(self, valid: Held, places: torch.Tensor, model: Model) -> float:
+    @cached_property
+    def valid(self) -> Held:
+        return Held(self.prepared, "valid")
+
+    def tuned(self, joint: Model, domain: int) -> list[str]:
+        places = (self.valid.rows.domain == domain).nonzero().squeeze(1)
+        return self._tuned(joint, domain, self.rows, places, lambda _: partial(self._score, places))
+
+    def _score(self, places: torch.Tensor, model: Model) -> float:
         """The metric on the domain's validation rows; without any, no epoch is better than another."""
         assert isinstance(model, Retriever)
+        valid = self.valid
         table = {name: column[places.numpy()] for name, column in valid.table.items()}
         found = ranks(model, valid.rows.take(places), table, np.asarray(valid.item_domains))
         return metric_of_ranks(found, self.train.metric) or 0.0
