@@ -136,17 +136,13 @@ def _tooltip_titles(table: SharingTable) -> list[tuple[str, str]]:
 def _tooltip_values(row: DomainSharing, table: SharingTable) -> dict[str, Any]:
     digits = words.digits(table)
     models = {
-        role: f"{words.number(auc.value, digits)} {words.bounds(auc, digits)}"
-        if (auc := words.interval_of(row, role))
-        else words.NONE
+        role: words.with_bounds(words.interval_of(row, role), digits)
         for role, _ in words.present_roles(table)
     }
     return {
         "domain": row.domain,
         "verdict": row.verdict.value,
-        "gain": f"{words.signed(row.gain.value, digits)} {words.bounds(row.gain, digits, plus=True)}"
-        if row.gain
-        else words.NONE,
+        "gain": words.with_bounds(row.gain, digits, plus=True),
         **models,
         "rows": row.rows,
         "positives": f"{row.positives:,}",
@@ -180,7 +176,7 @@ def _dot_plot(rows: list[DomainSharing], table: SharingTable, palette: Palette) 
             "domain": row.domain,
             "model": name,
             **bar(auc),
-            "auc": _auc_text(auc, table),
+            "auc": words.with_bounds(auc, words.digits(table)),
             "rows": row.rows,
         }
         for row in rows
@@ -212,8 +208,3 @@ def _dot_plot(rows: list[DomainSharing], table: SharingTable, palette: Palette) 
         ],
     )
     return alt.layer(span, points).properties(width="container", height=step(len(rows)) * len(rows))
-
-
-def _auc_text(interval: Interval, table: SharingTable) -> str:
-    digits = words.digits(table)
-    return f"{words.number(interval.value, digits)} {words.bounds(interval, digits)}"

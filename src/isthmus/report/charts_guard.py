@@ -7,7 +7,7 @@ import altair as alt
 from isthmus.evaluation import Interval
 from isthmus.evaluation.guarding import GuardTable
 from isthmus.report import words
-from isthmus.report.guard_table import WAYS
+from isthmus.report.guard_table import WAYS, guard_digits
 from isthmus.report.palette import Palette
 from isthmus.report.picture import MANY, Picture, rows_of, step
 
@@ -32,14 +32,14 @@ def dumbbell(table: GuardTable, palette: Palette) -> Picture:
 def _values(table: GuardTable) -> list[dict[str, Any]]:
     figures = [(row.domain, row.before, row.after, WAYS[row.decision.way]) for row in table.rows]
     figures.append((_WHOLE, table.before, table.after, "guarded as a whole"))
-    digits = 3 if table.metric == "AUC" else 4
+    digits = guard_digits(table)
     return [
         {
             "domain": domain,
             "when": when,
             "by": by if when == "after" else "the joint model",
             **{key: round(getattr(found, key), 5) for key in ("value", "low", "high")},
-            "text": f"{words.number(found.value, digits)} {words.bounds(found, digits)}",
+            "text": words.with_bounds(found, digits),
         }
         for domain, before, after, by in figures
         for when, found in (("before", before), ("after", after))

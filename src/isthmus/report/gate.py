@@ -29,9 +29,7 @@ def figures(gate: Gate, row: GateRow) -> str:
     """``−0.0240 [−0.0370, −0.0110] AUC, margin 0.02``; the reason where nothing was tested."""
     if row.difference is None:
         return f"{row.reason}; margin {row.margin:g}"
-    bounds = words.bounds(row.difference, DIGITS, plus=True)
-    value = words.signed(row.difference.value, DIGITS)
-    return f"{value} {bounds} {_title(gate)}, margin {row.margin:g}"
+    return f"{difference(row)} {_title(gate)}, margin {row.margin:g}"
 
 
 def line(gate: Gate, row: GateRow) -> str:
@@ -66,10 +64,7 @@ def cure(gate: Gate) -> str:
 
 def difference(row: GateRow) -> str:
     """The cell of a table."""
-    if row.difference is None:
-        return words.NONE
-    bounds = words.bounds(row.difference, DIGITS, plus=True)
-    return f"{words.signed(row.difference.value, DIGITS)} {bounds}"
+    return words.with_bounds(row.difference, DIGITS, plus=True)
 
 
 def _title(gate: Gate) -> str:

@@ -5,12 +5,17 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from isthmus.evaluation import Comparison, Interval
+from isthmus.evaluation import Comparison
 from isthmus.evaluation.guarding import Decision, GuardedDomain, GuardTable
 from isthmus.report import words
 from isthmus.report.console import Column, clean, print_table, say
 
 WAYS: Final = {"own": "its own model", "part": "its own part, trained further", None: "joint"}
+
+
+def guard_digits(table: GuardTable) -> int:
+    """Decimals of a domain's figures."""
+    return 3 if table.metric == "AUC" else 4
 
 
 def guard_columns(table: GuardTable) -> list[tuple[str, bool]]:
@@ -29,14 +34,14 @@ def guard_columns(table: GuardTable) -> list[tuple[str, bool]]:
 
 def guard_rows(table: GuardTable) -> list[list[str]]:
     """A row of cells a guarded domain, and one of all domains together."""
-    digits = _digits(table)
+    digits = guard_digits(table)
     rows = [
         [
             row.domain,
             WAYS[row.decision.way] + (" (named)" if row.decision.forced else ""),
             f"{row.rows:,}",
-            _figure(row.before, digits),
-            _figure(row.after, digits),
+            words.with_bounds(row.before, digits),
+            words.with_bounds(row.after, digits),
             _change(row, digits),
             words.p_value(row.p_adjusted),
         ]
@@ -47,9 +52,9 @@ def guard_rows(table: GuardTable) -> list[list[str]]:
         "all domains",
         "",
         f"{shown:,}",
-        _figure(table.before, 4),
-        _figure(table.after, 4),
-        _figure(table.change, 4, plus=True),
+        words.with_bounds(table.before, 4),
+        words.with_bounds(table.after, 4),
+        words.with_bounds(table.change, 4, plus=True),
         words.p_value(table.p_value),
     ]
     return [*rows, whole]
@@ -66,10 +71,7 @@ def guard_headline(table: GuardTable) -> str:
     )
     if table.change is None:
         return said
-    return (
-        f"{said} {mean} {words.signed(table.change.value, 4)} "
-        f"{words.bounds(table.change, 4, plus=True)}."
-    )
+    return f"{said} {mean} {words.with_bounds(table.change, 4, plus=True)}."
 
 
 def guard_view(table: GuardTable | None) -> dict[str, Any] | None:
@@ -125,16 +127,7 @@ def print_left(
         say(console, line)
 
 
-def _figure(interval: Interval | None, digits: int, *, plus: bool = False) -> str:
-    if interval is None:
-        return words.NONE
-    write = words.signed if plus else words.number
-    return f"{write(interval.value, digits)} {words.bounds(interval, digits, plus=plus)}"
-
-
 def _change(row: GuardedDomain, digits: int) -> str:
-    return _figure(row.change, digits, plus=True) if row.change else row.reason or words.NONE
-
-
-def _digits(table: GuardTable) -> int:
-    return 3 if table.metric == "AUC" else 4
+    if row.change is None and row.reason:
+        return row.reason
+    return words.with_bounds(row.change, digits, plus=True)

@@ -75,9 +75,7 @@ def comparison_to_markdown(comparison: Comparison, *, names: tuple[str, str] = (
             row.domain,
             f"{row.rows:,}",
             f"{row.positives:,}",
-            f"{words.signed(d.value)} {words.bounds(d, plus=True)}"
-            if (d := row.difference)
-            else words.NONE,
+            words.with_bounds(row.difference, plus=True),
             words.p_value(row.p_adjusted),
             words.number(row.detectable),
             f"{row.verdict.value}{f' ({row.reason})' if row.reason else ''}",

@@ -97,5 +97,4 @@ def _value(values: Mapping[str, Interval], name: str) -> str:
 
 
 def _whole(figures: RankFigures, name: str) -> str:
-    found = figures.values.get(name)
-    return f"{words.number(found.value)} {words.bounds(found)}" if found else words.NONE
+    return words.with_bounds(figures.values.get(name))

@@ -97,7 +97,7 @@ def print_domains(metrics: Metrics, console: Console) -> None:
         Column("domain", lambda row: clean(row[0]), left=True),
         Column("rows", lambda row: f"{row[1].rows:,}"),
         Column("positives", lambda row: f"{row[1].positives:,}"),
-        Column("AUC [95 %]", lambda row: _whole(row[1].auc)),
+        Column("AUC [95 %]", lambda row: words.with_bounds(row[1].auc)),
         Column("logloss", lambda row: words.number(row[1].logloss)),
         Column("ECE", lambda row: words.number(row[1].ece)),
         Column("calibration", lambda row: words.number(row[1].calibration_ratio, 2)),
@@ -116,12 +116,12 @@ def print_comparison(
     console.print()
     say(console, words.tally(comparison.counts), style="bold")
     if comparison.overall is not None:
-        interval = comparison.overall
         mean = "DomainAUC" if comparison.metric == "AUC" else comparison.metric
         say(
             console,
-            f"{mean} of {names[0]} minus {names[1]}: {words.signed(interval.value, 4)} "
-            f"{words.bounds(interval, 4, plus=True)}, p {words.p_value(comparison.overall_p_value)}",
+            f"{mean} of {names[0]} minus {names[1]}: "
+            f"{words.with_bounds(comparison.overall, 4, plus=True)}, "
+            f"p {words.p_value(comparison.overall_p_value)}",
         )
     say(console, comparison.protocol, style="dim")
 
@@ -132,6 +132,7 @@ def _field(name: str, *, left: bool = False) -> Column[dict[str, str]]:
 
 def _sharing_layouts(table: SharingTable) -> list[list[Column[DomainSharing]]]:
     """From everything in full to what 80 columns hold."""
+    digits = words.digits(table)
     name: Column[DomainSharing] = Column("domain", lambda row: clean(row.domain), left=True)
     train: Column[DomainSharing] = Column("train rows", lambda row: f"{row.train_rows:,}")
     rows: Column[DomainSharing] = Column("rows", lambda row: f"{row.rows:,}")
@@ -160,8 +161,8 @@ def _sharing_layouts(table: SharingTable) -> list[list[Column[DomainSharing]]]:
             train,
             rows,
             positives,
-            *auc(partial(_whole, digits=words.digits(table)), 40),
-            gain("gain [95 %]", partial(_gained, digits=words.digits(table))),
+            *auc(partial(words.with_bounds, digits=digits), 40),
+            gain("gain [95 %]", partial(words.with_bounds, digits=digits, plus=True)),
             p,
             verdict,
         ],
@@ -175,12 +176,13 @@ def _comparison_layouts(
 ) -> list[list[Column[DomainComparison]]]:
     verdict: Column[DomainComparison] = Column("verdict", lambda r: _verdict(r.verdict), left=True)
     known = "positives" if metric == "AUC" else "known items"
+    gained = partial(words.with_bounds, plus=True)
     difference = f"{_short(names[0], 16)} {words.MINUS} {_short(names[1], 16)}"
     whole: list[Column[DomainComparison]] = [
         Column("domain", lambda row: clean(row.domain), left=True),
         Column("rows", lambda row: f"{row.rows:,}"),
         Column(known, lambda row: f"{row.positives:,}"),
-        Column(difference, lambda row: Text(_gained(row.difference), style=STYLES[row.verdict])),
+        Column(difference, lambda row: Text(gained(row.difference), style=STYLES[row.verdict])),
         Column("p", lambda row: words.p_value(row.p_adjusted)),
         Column("detectable", lambda row: words.number(row.detectable)),
         verdict,
@@ -199,20 +201,8 @@ def _short(name: str, longest: int) -> str:
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
-def _whole(interval: Interval | None, digits: int = 3) -> str:
-    if interval is None:
-        return words.NONE
-    return f"{words.number(interval.value, digits)} {words.bounds(interval, digits)}"
-
-
 def _point(interval: Interval | None) -> str:
     return words.number(interval.value).removeprefix("0") if interval else words.NONE
-
-
-def _gained(interval: Interval | None, digits: int = 3) -> str:
-    if interval is None:
-        return words.NONE
-    return f"{words.signed(interval.value, digits)} {words.bounds(interval, digits, plus=True)}"
 
 
 def _gain_spread(interval: Interval | None) -> str:

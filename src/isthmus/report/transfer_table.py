@@ -81,8 +81,8 @@ def agreement(one: Agreement) -> str:
     if one.correlation is None:
         return f"{names}: too few groups, or too like each other, for a correlation ({one.groups})."
     return (
-        f"{names}: rank correlation {words.signed(one.correlation.value, 2)} "
-        f"{words.bounds(one.correlation, 2, plus=True)} over {one.groups} groups "
+        f"{names}: rank correlation {words.with_bounds(one.correlation, 2, plus=True)} "
+        f"over {one.groups} groups "
         f"(p {words.p_value(one.p_value)})."
     )
 

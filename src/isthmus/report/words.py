@@ -61,6 +61,14 @@ def bounds(interval: Interval | None, digits: int = 3, *, plus: bool = False) ->
     return f"[{write(interval.low, digits)}, {write(interval.high, digits)}]"
 
 
+def with_bounds(interval: Interval | None, digits: int = 3, *, plus: bool = False) -> str:
+    """``0.713 [0.701, 0.725]``; a dash where undefined."""
+    if interval is None:
+        return NONE
+    write = signed if plus else number
+    return f"{write(interval.value, digits)} {bounds(interval, digits, plus=plus)}"
+
+
 def spread(interval: Interval | None, *, plus: bool = False) -> str:
     """``.713±.012``: three decimals, the wider side of the interval after the sign."""
     if interval is None:
