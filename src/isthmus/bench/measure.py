@@ -28,7 +28,7 @@ from isthmus.config import RunConfig
 from isthmus.costs import parameters
 from isthmus.data.prepared import Prepared
 from isthmus.errors import IsthmusError
-from isthmus.evaluation import Interval, Metrics, RankMetrics
+from isthmus.evaluation import DomainMetrics, Interval, Metrics, RankFigures
 from isthmus.experiment import default_name, run
 from isthmus.files import remove
 from isthmus.progress import Reporter, quiet
@@ -160,9 +160,7 @@ def _one(config: BenchConfig, store: Store, job: Job) -> tuple[Row, list[Row]]:
         _forget(store, default_name(wanted, Prepared.open(config.data, verify=False)))
     kept = run(wanted, store)
     row = _row(config, job, kept)
-    if kept.of_items:
-        return row, _ranked_domains(config, job, kept.rank_metrics["test"])
-    return row, _domains(config, job, kept.metrics["test"])
+    return row, _domains(config, job, kept)
 
 
 def _forget(store: Store, name: str) -> None:
@@ -236,22 +234,24 @@ def _written(values: Mapping[str, float | None]) -> Row:
     return {name: "" if value is None else f"{value:.6f}" for name, value in values.items()}
 
 
-def _ranked_domains(config: BenchConfig, job: Job, found: RankMetrics) -> list[Row]:
-    return [
-        {
-            "data": config.name,
-            "label": job.entry.label,
-            "seed": str(job.seed),
-            "domain": domain,
-            "rows": str(of.rows),
-            "cold": str(of.cold),
-            **{
-                name: f"{of.values[name].value:.6f}" if name in of.values else ""
-                for name in ("hr@10", "ndcg@10")
-            },
-        }
-        for domain, of in found.primary.by_domain.items()
-    ]
+def _domains(config: BenchConfig, job: Job, kept: Run) -> list[Row]:
+    own = {"data": config.name, "label": job.entry.label, "seed": str(job.seed)}
+    if kept.of_items:
+        ranked = kept.rank_metrics["test"].primary.by_domain
+        return [{**own, "domain": name, **_domain_ranks(of)} for name, of in ranked.items()]
+    scored = kept.metrics["test"].by_domain
+    return [{**own, "domain": name, **_domain_scores(of)} for name, of in scored.items()]
+
+
+def _domain_ranks(found: RankFigures) -> Row:
+    names = ("hr@10", "ndcg@10")
+    values = {name: found.values[name].value if name in found.values else None for name in names}
+    return {"rows": str(found.rows), "cold": str(found.cold), **_written(values)}
+
+
+def _domain_scores(found: DomainMetrics) -> Row:
+    auc = _written({"auc": found.auc.value if found.auc else None})
+    return {"rows": str(found.rows), "positives": str(found.positives), **auc}
 
 
 def _figures(found: Metrics) -> dict[str, float | None]:
@@ -262,21 +262,6 @@ def _figures(found: Metrics) -> dict[str, float | None]:
         "logloss": found.overall.logloss,
         "ece": found.overall.ece,
     }
-
-
-def _domains(config: BenchConfig, job: Job, found: Metrics) -> list[Row]:
-    return [
-        {
-            "data": config.name,
-            "label": job.entry.label,
-            "seed": str(job.seed),
-            "domain": domain,
-            "rows": str(of.rows),
-            "positives": str(of.positives),
-            "auc": f"{of.auc.value:.6f}" if of.auc else "",
-        }
-        for domain, of in found.by_domain.items()
-    ]
 
 
 def _test(

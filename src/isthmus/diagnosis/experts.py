@@ -57,10 +57,7 @@ def dead(e: Evidence) -> Observed:
 )
 def empty(e: Evidence) -> Observed:
     assert e.masks is not None
-    without = np.any([~level.any(1) for level in used(list(e.masks))], axis=0)
-    names = tuple(e.domains[i] for i in np.flatnonzero(without))
-    if names:
-        yield f"{of(len(names), len(e.domains))}: {named(names)}", names
+    yield from _where(e, np.any([~level.any(1) for level in used(list(e.masks))], axis=0))
 
 
 @check(
@@ -75,8 +72,12 @@ def empty(e: Evidence) -> Observed:
 )
 def open_masks(e: Evidence) -> Observed:
     assert e.masks is not None
-    whole = np.all([level.all((1, 2)) for level in e.masks], axis=0)
-    names = tuple(e.domains[i] for i in np.flatnonzero(whole))
+    yield from _where(e, np.all([level.all((1, 2)) for level in e.masks], axis=0))
+
+
+def _where(e: Evidence, found: Bools) -> Observed:
+    """The domains, if there are any, of which this is so: [D]."""
+    names = tuple(e.domains[i] for i in np.flatnonzero(found))
     if names:
         yield f"{of(len(names), len(e.domains))}: {named(names)}", names
 
