@@ -93,7 +93,8 @@ class Watch:
         noted, self._terms = self._terms, []
         if not noted:
             return
-        values = iter(torch.stack([value for terms in noted for value in terms.values()]).tolist())
+        each = torch.stack([value for terms in noted for value in terms.values()])
+        values = iter(each.cpu().tolist())
         for step, terms in enumerate(noted, self.steps - len(noted)):
             found = {name: next(values) for name in terms}
             if not math.isfinite(sum(found.values())):

@@ -100,8 +100,10 @@ def fit(
         TrainingError: a loss is not finite; it names epoch, step and domains.
         ConfigError: there is no such device.
     """
-    model.to(found(config.device))
-    feed.device = found(config.device)
+    learns = next(model.parameters(), None) is not None  # what only counts does so on the host
+    device = found(config.device if learns else "cpu")
+    model.to(device)
+    feed.device = device
     if config.shard_embeddings and distributed.peers().together:
         # imported by who wants it alone: half a second
         from isthmus.nn.sharded import all_processes, shard_tables
