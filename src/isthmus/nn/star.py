@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from isthmus import distributed
 from isthmus.device import moved, on_host
-from isthmus.nn.towers import is_aligned, parts_of
+from isthmus.nn.towers import OnePart, is_aligned, parts_of
 
 MOMENTUM, EPS = 0.1, 1e-5  # of batch normalisation, as in torch
 
@@ -86,6 +86,8 @@ class StarLinear(nn.Module):
         if self.weight.shape[1] == 1:  # one column a part: to fetch it beats a product a part
             weight_PI = (self.weight * self.part_weight).squeeze(2)
             out_BO = (sorted_BI * F.embedding(part_B, weight_PI)).sum(1, keepdim=True)
+        elif isinstance(sizes, OnePart):
+            out_BO = sorted_BI @ (self.weight * sizes.of(self.part_weight))
         else:
             out_BO = _StarProduct.apply(sorted_BI, self.weight, self.part_weight, sizes)
         return out_BO + bias_PO.index_select(0, part_B)

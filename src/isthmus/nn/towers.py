@@ -29,6 +29,9 @@ class Routing:
     @classmethod
     def of(cls, domain_B: Tensor, domains: int) -> "Routing":
         """Sort a batch's rows; ``domains`` counts the ids, the unknown domain included."""
+        if torch.compiler.is_exporting():
+            here = torch.arange(domain_B.shape[0], device=domain_B.device)
+            return cls(here, OnePart(domain_B, domains))
         sizes = torch.bincount(on_host(domain_B), minlength=domains).tolist()
         return cls(domain_B.argsort(stable=True), sizes)
 
@@ -41,8 +44,37 @@ class Routing:
         return torch.empty_like(x_BX).index_copy(0, self.order, x_BX)
 
 
+class OnePart(list[int]):
+    """In place of sizes in a graph that is written to a file: all rows are of the first one's part.
+
+    What such a graph computes cannot depend on how many rows each part has.
+    """
+
+    def __init__(self, part_B: Tensor, parts: int) -> None:
+        super().__init__()
+        self.part_B, self.parts = part_B, parts
+
+    def __mul__(self, experts: Any) -> "OnePart":
+        """Of so many experts' groups, side by side: the same part of each."""
+        return self
+
+    def of(self, values_PX: Tensor) -> Tensor:
+        """The part's own of what all P parts have: [...]."""
+        return values_PX.index_select(0, self.part_B[:1]).squeeze(0)
+
+    def linear(self, x_BI: Tensor, weight_GIO: Tensor, bias_GO: Tensor) -> Tensor:
+        """``grouped_linear``; the groups are the parts, or the parts of one expert after another."""
+        groups = (len(weight_GIO) // self.parts, self.parts)
+        weight_EIO = self.of(weight_GIO.unflatten(0, groups).transpose(0, 1))
+        bias_E1O = self.of(bias_GO.unflatten(0, groups).transpose(0, 1))[:, None]
+        x_EBI = x_BI.unflatten(0, (len(weight_EIO), -1))
+        return torch.baddbmm(bias_E1O, x_EBI, weight_EIO).flatten(0, 1)
+
+
 def parts_of(sizes: Sequence[int], device: torch.device) -> Tensor:
     """Which part each of the sorted rows is of: [B]."""
+    if isinstance(sizes, OnePart):
+        return sizes.part_B
     part_B = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
     return moved(part_B, device)
 
@@ -108,6 +140,8 @@ def grouped_linear(
     sorted_BI: Tensor, weight_GIO: Tensor, bias_GO: Tensor, sizes: Sequence[int]
 ) -> Tensor:
     """``x @ weight[g] + bias[g]`` for the ``sizes[g]`` neighbouring rows of each group g: [B, O]."""
+    if isinstance(sizes, OnePart):
+        return sizes.linear(sorted_BI, weight_GIO, bias_GO)
     out_BO: Tensor = _GroupedLinear.apply(sorted_BI.contiguous(), weight_GIO, bias_GO, sizes)
     return out_BO
 
