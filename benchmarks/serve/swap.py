@@ -33,7 +33,7 @@ from isthmus.store import Store
 @dataclass(frozen=True)
 class Line:
     """Latencies in milliseconds, of all replies while runs were swapped; RSS of the server in MiB,
-    after the second and after the last swap."""
+    the medians of the second and of the last quarter of the swaps."""
 
     items: int
     clients: int
@@ -46,8 +46,8 @@ class Line:
     p50: float
     p99: float
     longest: float
-    rss_first: float
-    rss_last: float
+    rss_early: float
+    rss_late: float
 
 
 def bodies(items: int, count: int = 60) -> list[str]:
@@ -139,7 +139,8 @@ def measured(root: Path, asked: argparse.Namespace, core: int) -> tuple[Line, li
     p50, p99, longest = np.percentile(load.took, [50, 99, 100]).tolist()
     numbers = (asked.items, asked.clients, seconds, len(memory), backs, 2 * len(memory))
     counts = (sum(load.versions.values()), len(load.failures), p50, p99, longest)
-    return Line(*numbers, *counts, memory[min(2, len(memory))], memory[len(memory)]), load.failures
+    quarters = np.array_split(list(memory.values()), 4)
+    return Line(*numbers, *counts, *(float(np.median(quarters[n])) for n in (1, 3))), load.failures
 
 
 def main() -> None:
