@@ -4,6 +4,7 @@ Everything passes through Parquet files: no rows go through Python workers or th
 """
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,11 +66,11 @@ class Spark(Engine):
         schema = pq.read_schema(files[0])
         fields = [schema.field(name) for name in columns or schema.names]
         asked = T.StructType([T.StructField(f.name, _stored(f.type)) for f in fields])
-        rows = self._session.read.schema(asked).parquet(*(file.as_uri() for file in files))
-        wanted = [_column(f).alias(f.name) for f in fields]
+        rows = self._session.read.schema(asked).parquet(*map(_readable, files))
+        wanted = [_column(f, checked=numbered).alias(f.name) for f in fields]
         if numbered:
-            name = F.url_decode(F.replace(F.col("_metadata.file_path"), F.lit("+"), F.lit("%2B")))
-            wanted.append(F.regexp_replace(name, r"^.*[/\\]", "").alias(FILE))
+            name = F.replace(F.col("_metadata.file_name"), F.lit("+"), F.lit("%2B"))
+            wanted.append(F.url_decode(name).alias(FILE))
             wanted.append(F.col("_metadata.row_index").alias(ROW))
         return self._view(rows.select(*wanted))
 
@@ -80,7 +81,7 @@ class Spark(Engine):
 
     def _write(self, table: Table, place: Path) -> list[Path]:
         rows = self._session.sql(self._connection.compile(table))
-        rows.write.parquet(place.as_uri(), compression="lz4")
+        rows.write.parquet(f"file://{place}", compression="lz4")
         # parts are numbered in the order of the rows
         return sorted(place.glob("part-*.parquet"))
 
@@ -184,9 +185,18 @@ def _stored(kind: pa.DataType) -> T.DataType:
     raise DataError(f'engine = "spark" cannot read a column of type {kind}; convert it')
 
 
-def _column(field: pa.Field) -> Column:
-    """A column as it was stored: nanoseconds are times again."""
-    name = "`" + field.name.replace("`", "``") + "`"
+def _readable(file: Path) -> str:
+    """A path that Spark takes as it is: in paths to read it looks for patterns."""
+    return "file://" + re.sub(r"([\[\]{}*?,\\])", r"\\\1", str(file))
+
+
+def _column(field: pa.Field, *, checked: bool) -> Column:
+    """A column as it was meant: nanoseconds are times; if ``checked``, bytes that are no text stop."""
+    name, kind = "`" + field.name.replace("`", "``") + "`", _stored(field.type)
     if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
         return F.timestamp_micros(F.expr(f"{name} div 1000"))
+    if checked and kind == T.StringType():
+        return F.validate_utf8(F.col(name))
+    if checked and kind == T.ArrayType(T.StringType()):
+        return F.transform(F.col(name), F.validate_utf8)
     return F.col(name)
