@@ -5,7 +5,7 @@ by mapping them into memory: pages that no request asks for are never loaded.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,8 @@ class Bundle:
     facts: Facts
     tables: dict[str, pa.Table]
     schema: Schema
+    _values: dict[str, list[str]] = field(default_factory=dict, repr=False, compare=False)
+    _ids: dict[str, dict[str, int]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def open(cls, run: Run) -> "Bundle":
@@ -86,6 +88,18 @@ class Bundle:
     def column(self, table: str, name: str) -> NDArray[Any]:
         """A column of numbers, without a copy where the file has it in one piece."""
         return np.asarray(self.tables[table][name].combine_chunks().to_numpy(zero_copy_only=False))
+
+    def values(self, table: str) -> list[str]:
+        """What the rows of a table stand for, users or items; all who ask share one list."""
+        if table not in self._values:
+            self._values[table] = self.texts(table, "value")
+        return self._values[table]
+
+    def ids(self, table: str) -> dict[str, int]:
+        """The id of each of them, from 1; all who ask share one mapping."""
+        if table not in self._ids:
+            self._ids[table] = {value: n for n, value in enumerate(self.values(table), 1)}
+        return self._ids[table]
 
     def texts(self, table: str, name: str) -> list[str]:
         """A column of text."""

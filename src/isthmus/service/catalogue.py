@@ -62,7 +62,7 @@ class Catalogue:
     def __init__(self, retriever: Bundle | None, ranker: Bundle | None) -> None:
         first = retriever or ranker
         assert first is not None
-        values = first.texts("items", "value")
+        values = first.values("items")
         if retriever is not None:
             domain_E, count_E = retriever.column("items", "domain"), None
             if retriever.facts.items_by_domain:
@@ -95,10 +95,10 @@ class Catalogue:
         self.ranked_item_E = np.zeros(len(self.items), np.int64)
         self.ranked_domain_E = self.ranked_item_E
         self.ranker_item: dict[str, int] = {}
-        self.home = np.zeros(1, np.int64)
+        self.home, self._home_E = np.zeros(1, np.int64), self.ranked_item_E
         if ranker is None:
             return
-        self.ranker_item = {v: i for i, v in enumerate(ranker.texts("items", "value"), 1)}
+        self.ranker_item = ranker.ids("items")
         self.ranked_item_E = np.array([self.ranker_item.get(v, 0) for v in self.items], np.int64)
         if not self.ranked_item_E.any():
             raise MismatchError(
@@ -108,8 +108,9 @@ class Catalogue:
                 f"raw item ids"
             )
         self.home = np.concatenate([[0], ranker.column("items", "domain")]).astype(np.int64)
+        self._home_E = self.home[self.ranked_item_E]
         as_named = np.array([0, *(self.ranker_domain.get(name, 0) for name in own)])[self.domain_E]
-        self.ranked_domain_E = np.where(as_named > 0, as_named, self.home[self.ranked_item_E])
+        self.ranked_domain_E = np.where(as_named > 0, as_named, self._home_E)
 
     def entry(self, item: str, domain: str = "") -> int:
         """The entry of an item, in a domain where it is named; -1 where there is none."""
@@ -165,7 +166,7 @@ class Catalogue:
         if len(first) == len(known):
             return Pool(tuple(parts), _NONE), strange
         theirs = [self.ranker_domain[self.names[d - 1]] for d in known if d > self.known_first]
-        found = np.flatnonzero(np.isin(self.home[self.ranked_item_E], theirs))
+        found = np.flatnonzero(np.isin(self._home_E, theirs))
         found = found[~np.isin(self.domain_E[found], first)]
         parts += [Part(int(d), found[self.domain_E[found] == d]) for d in self._met(found)]
         return Pool(tuple(parts), found), strange
@@ -177,7 +178,7 @@ class Catalogue:
         own = self.ranked_domain_E[entries]
         if not len(pool.at_home):
             return own
-        return np.where(np.isin(entries, pool.at_home), self.home[self.ranked_item_E[entries]], own)
+        return np.where(np.isin(entries, pool.at_home), self._home_E[entries], own)
 
     def _met(self, entries: Ints) -> list[int]:
         found: list[int] = np.unique(self.domain_E[entries]).tolist()

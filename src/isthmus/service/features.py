@@ -27,11 +27,10 @@ class Features:
         self.item_columns = columns(schema, "item")
         self._user_columns = columns(schema, "user")
         self._item_rows = _rows(bundle, "items", len(self.item_columns))
-        self._user = {value: row for row, value in enumerate(bundle.texts("users", "value"))}
+        self._user, self._item_id = bundle.ids("users"), bundle.ids("items")
         if self._user:
             self._user_rows = _rows(bundle, "users", len(self._user_columns))
         self._word = _words(bundle)
-        self._item_id = {v: i for i, v in enumerate(bundle.texts("items", "value"), 1)}
         self._feature = {feature.name: feature for feature in schema.features}
         self._collected = {one.feature: one for one in bundle.facts.collected}
         self._pasts = {
@@ -52,7 +51,7 @@ class Features:
         row = np.zeros(self._bundle.schema.num_columns, np.int64)
         known = self._user.get(person.name or "")
         if known is not None:
-            row[self._user_columns] = self._user_rows[known]
+            row[self._user_columns] = self._user_rows[known - 1]
         places = self._bundle.schema.columns
         for name, one in self._collected.items():
             row[places[name]] = self._recent(one, self._feature[name].length, person, known)
@@ -70,7 +69,7 @@ class Features:
         pairs: list[tuple[float, int]] = []
         if known is not None:
             bounds, ids, times = self._pasts[one.feature]
-            part = slice(bounds[known], bounds[known + 1])
+            part = slice(bounds[known - 1], bounds[known])
             pairs = list(zip(times[part].tolist(), ids[part].tolist(), strict=True))
         if one.positives is not False:  # an event says that something was taken
             pairs += [
@@ -114,7 +113,7 @@ class Features:
     def _id(self, feature: Feature, value: str) -> int:
         user, item = self._bundle.facts.user, self._bundle.facts.item
         if user and feature.table == self._feature[user].table:
-            return self._user.get(value, -1) + 1
+            return self._user.get(value, 0)
         if feature.table == self._feature[item].table and self._item_id:
             return self._item_id.get(value, 0)
         return self._word.get(feature.table, {}).get(value, 0)

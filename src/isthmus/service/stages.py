@@ -53,7 +53,7 @@ class Stages:
     def asked(self, about: About, new: list[Event]) -> "Asked":
         """The user of a request, of whom these events are new."""
         own = [p.of(about.user) if p is not None and about.trained else [] for p in self.pasts]
-        places = [p.place for p in self.pasts if p is not None and about.trained]
+        known = [p.ids for p in self.pasts if p is not None and about.trained]
         first = person(about, own[0], own[1], new)
         unknown, misplaced = strangers(new, self.catalogue)
         return Asked(
@@ -62,7 +62,7 @@ class Stages:
             ranked_for=person(about, own[1], own[0], new),
             unknown_user=about.user is not None
             and not new
-            and not any(about.user in place for place in places),
+            and not any(about.user in users for users in known),
             unknown_items=unknown,
             misplaced_items=misplaced,
         )

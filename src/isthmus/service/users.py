@@ -21,21 +21,20 @@ class Pasts:
     """The events of all users that a stage's data knew."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self.place = {value: row for row, value in enumerate(bundle.texts("users", "value"))}
-        self._items: list[str] = bundle.texts("items", "value")
+        self.ids, self._items = bundle.ids("users"), bundle.values("items")
         self._names = ("", *bundle.schema.domains)
         self._prefixed = bundle.facts.items_by_domain
-        if self.place:
+        if self.ids:
             self._bounds, self._item = bundle.lists("users", "items")
             _, self._domain = bundle.lists("users", "domains")
             _, self._time = bundle.lists("users", "times")
 
     def of(self, user: str | None) -> list[Event]:
         """A user's events, oldest first."""
-        row = self.place.get(user or "")
-        if row is None:
+        known = self.ids.get(user or "")
+        if known is None:
             return []
-        part = slice(self._bounds[row], self._bounds[row + 1])
+        part = slice(self._bounds[known - 1], self._bounds[known])
         items = [self._items[item - 1] for item in self._item[part].tolist()]
         names = [self._names[domain] for domain in self._domain[part].tolist()]
         if self._prefixed:
@@ -43,9 +42,9 @@ class Pasts:
         return list(map(Event, items, names, self._time[part].tolist()))
 
     def users(self) -> Iterator[str]:
-        """Users with an event at least, in the order of their ids' rows."""
-        for user, row in self.place.items():
-            if self._bounds[row] < self._bounds[row + 1]:
+        """Users with an event at least, in the order of their ids."""
+        for user, known in self.ids.items():
+            if self._bounds[known - 1] < self._bounds[known]:
                 yield user
 
 
