@@ -16,6 +16,7 @@ from isthmus.errors import DataError, IntegrityError, MismatchError
 from isthmus.files import canonical, write_atomically
 from isthmus.progress import Reporter, quiet
 from isthmus.service.events.base import EventStore
+from isthmus.service.events.event import STATUSES
 
 _HEADER: Final = {"format": "isthmus-events", "version": 1}
 _MEND: Final = "Take another copy of the dump; nothing was restored."
@@ -81,7 +82,7 @@ def restore(store: EventStore, path: Path | str, *, reporter: Reporter = quiet) 
                     advance(len(batch))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
-    return Restored(*(found[name] for name in ("accepted", "duplicate", "conflict", "rejected")))
+    return Restored(**{name: found[name] for name in STATUSES})
 
 
 def _checked(file: BinaryIO, path: Path) -> int:

@@ -5,11 +5,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from isthmus.files import canonical
 
 Status = Literal["accepted", "duplicate", "conflict", "rejected"]
+STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 
 LATEST: Final = 7_258_118_400.0
 """The year 2200: a later time is a slip, such as milliseconds given as seconds."""

@@ -77,6 +77,11 @@ return #ids
 """
 
 
+def client(url: str) -> Any:
+    """A client of this server. A connection that went stale is opened anew, once."""
+    return redis.Redis.from_url(url, socket_timeout=_PATIENCE, retry=Retry(NoBackoff(), 1))
+
+
 class RedisStore(EventStore):
     """Events in the database that ``url`` names. Any number of processes read and write.
 
@@ -93,11 +98,7 @@ class RedisStore(EventStore):
         reading: bool = False,
     ) -> None:
         self._name = _without_password(url)
-        self._redis: Any = (
-            redis.Redis.from_url(  # a connection that went stale is opened anew, once
-                url, socket_timeout=_PATIENCE, retry=Retry(NoBackoff(), 1)
-            )
-        )
+        self._redis = client(url)
         with self._explained():
             self._check_safe()
             if not reading:

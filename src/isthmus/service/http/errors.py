@@ -46,6 +46,8 @@ CODES: Final[dict[str, tuple[int, str]]] = {
 }
 """Code: status, and what it means."""
 RETRY_SECONDS: Final = 1
+_MOST: Final = 5
+"""Things found wrong in a body that are told."""
 
 
 class ApiError(Exception):
@@ -71,9 +73,7 @@ def refusal(
     return Response(body, status, sent, media_type="application/json")
 
 
-def findings(
-    error: ValidationError | RequestValidationError, most: int = 5
-) -> list[dict[str, str]]:
+def findings(error: ValidationError | RequestValidationError) -> list[dict[str, str]]:
     """What pydantic found: where, what was expected, and its code; never what was sent."""
     return [
         {
@@ -81,7 +81,7 @@ def findings(
             "code": str(one["type"]),
             "message": str(one["msg"]),
         }
-        for one in list(error.errors())[:most]
+        for one in list(error.errors())[:_MOST]
     ]
 
 

@@ -76,12 +76,12 @@ class _RedisForgotten:
     _KEY = "isthmus:forgotten"
 
     def __init__(self, url: str) -> None:
-        import redis
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
+        from redis import RedisError
 
-        self._error: Any = redis.RedisError
-        self._redis: Any = redis.Redis.from_url(url, socket_timeout=30, retry=Retry(NoBackoff(), 1))
+        from isthmus.service.events.redis_store import client
+
+        self._error: Any = RedisError
+        self._redis = client(url)
 
     def add(self, user: str) -> None:
         try:

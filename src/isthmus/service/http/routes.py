@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter, defaultdict
 from itertools import islice
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Path, Query, Request
@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from isthmus.service.events import Verdict
-from isthmus.service.events.event import Status
+from isthmus.service.events.event import STATUSES
 from isthmus.service.http.bodies import EventsBody, RankBody, RecommendBody
 from isthmus.service.http.errors import refusal
 from isthmus.service.http.replies import (
@@ -33,9 +33,9 @@ Few = Annotated[int, Query(ge=1, le=100, description="Users at most.")]
 Most = Annotated[int, Query(ge=1, le=1000, description="Events at most, the newest.")]
 
 
-def answer(value: Any, status: int = 200) -> Response:
+def answer(value: Any) -> Response:
     """A value as the JSON that is sent."""
-    return Response(orjson.dumps(value), status, media_type="application/json")
+    return Response(orjson.dumps(value), media_type="application/json")
 
 
 def described(body: type[BaseModel] | None, reply: type, *codes: int) -> dict[str, Any]:
@@ -106,15 +106,12 @@ def routes(state: State) -> APIRouter:
 
 def _kept(verdicts: tuple[Verdict, ...]) -> Response:
     counts = Counter(one.status for one in verdicts)
-    kept = Kept(**{name: counts[name] for name in _STATUSES}, verdicts=verdicts)
+    kept = Kept(**{name: counts[name] for name in STATUSES}, verdicts=verdicts)
     (first, *others) = verdicts
     if others or first.status in ("accepted", "duplicate"):
         return answer(kept)
     code = "id_conflict" if first.status == "conflict" else "rejected"
     return refusal(code, first.reason, details=[{"code": first.code, "message": first.reason}])
-
-
-_STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 
 
 def _users(state: State, limit: int) -> Users:
