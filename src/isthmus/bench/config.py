@@ -1,6 +1,5 @@
 """What a benchmark is: models x seeds on one data set, and how their settings are searched."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from pydantic import model_validator as validated
 from isthmus.clustering import resolved
 from isthmus.config import RunConfig, Scope, Seeds, checked
 from isthmus.errors import ConfigError
-from isthmus.files import canonical
+from isthmus.files import canonical, digest_of
 from isthmus.grid import SEARCHED, Grid, Point, TuneConfig
 from isthmus.schema import Frozen
 from isthmus.toml import read_toml, told
@@ -80,7 +79,7 @@ class BenchConfig(Frozen):
             "train": {k: v for k, v in self.train.items() if k not in ("max_epochs", "max_rows")},
             "tune": self.tune.model_dump(mode="json", exclude={"trials"}, exclude_defaults=True),
         }
-        return hashlib.sha256(canonical(said)).hexdigest()[:8]
+        return digest_of(canonical(said)).sha256[:8]
 
     def chosen(self, labels: tuple[str, ...]) -> tuple[Entry, ...]:
         """The entries of these labels; all for none. ConfigError for a label that is not there."""

@@ -1,13 +1,12 @@
 """How a guard decides, what its run is known by, and how that is said in words."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from isthmus.evaluation import Comparison
 from isthmus.evaluation.rules import Share
-from isthmus.files import canonical
+from isthmus.files import canonical, digest_of
 from isthmus.schema import Frozen
 from isthmus.store import Run
 
@@ -86,7 +85,7 @@ def identity_of(kept: Run, isolated: Run, config: GuardConfig) -> dict[str, Any]
 
 def name_of(identity: Mapping[str, Any], kept: Run) -> str:
     """The joint run's name, and eight digits that stand for all that decides the result."""
-    short = hashlib.sha256(canonical(identity)).hexdigest()[:8]
+    short = digest_of(canonical(identity)).sha256[:8]
     return f"{kept.name[:82]}-guarded-{short}"
 
 

@@ -1,6 +1,5 @@
 """From a run to one whose domains differ: what is checked before, and what is kept in the store."""
 
-import hashlib
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from isthmus.data.prepared import Prepared
 from isthmus.errors import ConfigError, DataError, MismatchError
 from isthmus.evaluation import Predictions, evaluate
 from isthmus.experiment import SCORED, load_model, predict, train_rows
-from isthmus.files import canonical
+from isthmus.files import canonical, digest_of
 from isthmus.inference import probabilities
 from isthmus.lifecycle.axes import State, domain_axes
 from isthmus.lifecycle.learning import Parts
@@ -198,6 +197,6 @@ def _scored(model: Ranker, schema: Schema, added: Mapping[int, DomainRows]) -> P
 
 
 def _default_name(run: Run, change: Change) -> str:
-    content = hashlib.sha256(canonical(change.model_dump(mode="json"))).hexdigest()[:8]
+    content = digest_of(canonical(change.model_dump(mode="json"))).sha256[:8]
     what = re.sub(r"[^A-Za-z0-9]+", "_", "-".join(change.made or change.domains))[:24].strip("_")
     return f"{run.name[:50]}-{change.operation}-{what}-{content}"
