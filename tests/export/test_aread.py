@@ -143,21 +143,20 @@ def test_what_a_mask_leaves_out_is_not_in_the_file(tmp_path):
     ]
     assert own(graphs[2]) == sorted(chain, reverse=True)
     assert [node.op_type for node in graphs[2].graph.node].count("Gather") == 7  # of ids alone
-    every = sum(np.prod(shape) for shape in own(graphs[0]))
-    hierarchy = 3 * (6 * 64 + 64 + 64 * 32 + 32)
-    hierarchy += 4 * (32 * 32 + 32 + 32 * 16 + 16) + 3 * 4
-    hierarchy += 5 * (16 * 16 + 16 + 16 * 8 + 8 + 8) + 4 * 5
-    assert every == hierarchy + 9 * (16 + 12 + 1) + 24 + 3 * 6
+    # all experts lie where all domains read them: gates and biases are what is left
+    assert sum(np.prod(shape) for shape in own(graphs[0])) == 3 * 4 + 4 * 5 + 9 + 24 + 3 * 6
 
 
 def test_tables_and_bottom_lie_on_disk_once(tmp_path):
-    """All graphs name the same places of the same two files."""
+    """All graphs name places of the same two files: of all experts, or of none of a level."""
     graphs = written(model(), tmp_path)
     places = []
     for graph in graphs.values():
         weights = filter(outside, graph.graph.initializer)
         places.append({(w.name, *(e.value for e in w.external_data)) for w in weights})
-    assert all(own == places[0] for own in places)
+    assert all(own <= places[0] for own in places)
+    for own in places:
+        assert {p for p in places[0] if p[0].startswith(("table:", "bottom:"))} <= own
     assert {place[1] for place in places[0]} == {"tables.bin", "shared.bin"}
     numbers = 4 * sum(SCHEMA.tables.values())
     length = sum(int(p[3]) for p in places[0] if p[1] == "tables.bin")

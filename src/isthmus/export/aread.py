@@ -12,7 +12,7 @@ O an expert's output width, S and T experts of a level and of the next one, L cr
 H first-level inputs, W heads, K embedding width, D domain ids (0 is the unknown domain).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +56,6 @@ class Paths:
         self._lookup = Lookup(tables, tables_file)
         self._domain_DK = model.embed.domain.weight
         self._gates = model.hierarchy.gates(self._domain_DK)
-        self._levels = model.hierarchy.folded()
         self._split_rows()
         self._layers = model.bottom.folded()
         weight_EIO, self._first_bias_E1O = self._layers[0]
@@ -73,6 +72,25 @@ class Paths:
             ]
             for n, layer in enumerate(self._layers[1:], 1)
         ]
+        self._whole: dict[str, tuple[Tensor, TensorProto]] = {}
+        for name, values in self._of_all_domains():
+            self._whole[name] = values, file.add(name, _array(values))
+
+    def _of_all_domains(self) -> Iterator[tuple[str, Tensor]]:
+        """What a domain that uses all experts of a level reads as it lies on disk for all of them."""
+        for level, layers in enumerate(self._model.hierarchy.folded()):
+            for n, (weight_SIO, bias_S1O) in enumerate(layers):
+                yield f"expert weight:{level}.{n}", weight_SIO
+                yield f"expert bias:{level}.{n}", bias_S1O
+        yield "heads", self._model.head[..., None]
+        beside_IX = torch.cat([weight for weight, _ in self._readers(self.kept(0))]).T
+        yield "beside:own", beside_IX[self._own_I]
+        yield "beside:shared", beside_IX[self._shared_I]
+
+    def _used(self, name: str, used: Sequence[int]) -> Array | TensorProto:
+        """Of what all experts of a level have, that of those in use."""
+        values, on_disk = self._whole[name]
+        return on_disk if len(used) == len(values) else _array(values[list(used)])
 
     def kept(self, domain: int) -> Kept:
         """What a domain uses."""
@@ -153,6 +171,20 @@ class Paths:
         self, graph: Graph, own: str, shared: str | None, kept: Kept, domain: int
     ) -> list[str]:
         """What else reads a row: the bottom's gate, then cross network, its head, the wide part."""
+        blocks = self._readers(kept)
+        weight_IX = torch.cat([weight for weight, _ in blocks]).T
+        bias_X = torch.cat([w.new_zeros(len(w)) if b is None else b for w, b in blocks])
+        bias_X = bias_X + self._domain_DK[domain] @ weight_IX[self._domain_I]
+        weights = [_array(weight_IX[who]) for who in (self._own_I, self._shared_I)]
+        if len(bias_X) == self._whole["beside:own"][0].shape[1]:  # all of the domain's are there
+            weights = [self._whole[f"beside:{who}"][1] for who in ("own", "shared")]
+        start = self._read(graph, shared, weights[1], bias_X)
+        read = graph.op("Gemm", own, graph.weight(weights[0]), start)
+        sizes = graph.ints(*(len(weight) for weight, _ in blocks))
+        return graph.ops("Split", read, sizes, outputs=len(blocks), axis=1)
+
+    def _readers(self, kept: Kept) -> list[tuple[Tensor, Tensor | None]]:
+        """Weights, [*, I], and biases of these."""
         model = self._model
         blocks: list[tuple[Tensor, Tensor | None]] = [self._gate(kept)]
         if model.cross is not None and model.cross_head is not None:
@@ -160,13 +192,7 @@ class Paths:
             blocks += [(model.cross_head.weight[list(kept.experts[-1])], None)]
         if model.wide is not None:
             blocks += [(model.wide.weight, None)]
-        weight_IX = torch.cat([weight for weight, _ in blocks]).T
-        bias_X = torch.cat([w.new_zeros(len(w)) if b is None else b for w, b in blocks])
-        bias_X = bias_X + self._domain_DK[domain] @ weight_IX[self._domain_I]
-        start = self._read(graph, shared, _array(weight_IX[self._shared_I]), bias_X)
-        read = graph.op("Gemm", own, graph.weight(_array(weight_IX[self._own_I])), start)
-        sizes = graph.ints(*(len(weight) for weight, _ in blocks))
-        return graph.ops("Split", read, sizes, outputs=len(blocks), axis=1)
+        return blocks
 
     def _gate(self, kept: Kept) -> tuple[Tensor, Tensor]:
         """The bottom's gate for the first-level inputs that are read: a domain's own head reads all."""
@@ -208,21 +234,23 @@ class Paths:
         # product, which divides by zero where there are no rows, and ends the process
         shape = graph.ints(len(kept.experts[0]), -1, self._model.bottom.width)
         h_SNO = graph.op("Reshape", h_SNO, shape)
-        for level, (layers, used) in enumerate(zip(self._levels, kept.experts, strict=True)):
+        for level, used in enumerate(kept.experts):
             if level:
                 gate_ST = self._gates[level - 1][domain][list(kept.experts[level - 1])][
                     :, list(used)
                 ]
                 flat = graph.op("Flatten", h_SNO, axis=1)
                 mixed = graph.op("MatMul", graph.weight(_array(gate_ST.T)), flat)
-                width = layers[0][0].shape[1]
+                width = self._whole[f"expert weight:{level}.0"][0].shape[1]
                 h_SNO = graph.op("Reshape", mixed, graph.ints(len(used), -1, width))
-            for weight_SIO, bias_S1O in layers:
-                product = graph.op("MatMul", h_SNO, graph.weight(_array(weight_SIO[list(used)])))
-                sum_SNO = graph.op("Add", product, graph.weight(_array(bias_S1O[list(used)])))
-                h_SNO = graph.op("Relu", sum_SNO)
-        head_WO1 = self._model.head[list(kept.experts[-1])][..., None]
-        logit_WN1 = graph.op("MatMul", h_SNO, graph.weight(_array(head_WO1)))
+            for n in range(len(self._model.config.levels()[level][1])):
+                weight, bias = (
+                    graph.weight(self._used(f"expert {what}:{level}.{n}", used))
+                    for what in ("weight", "bias")
+                )
+                h_SNO = graph.op("Relu", graph.op("Add", graph.op("MatMul", h_SNO, weight), bias))
+        heads = graph.weight(self._used("heads", kept.experts[-1]))
+        logit_WN1 = graph.op("MatMul", h_SNO, heads)
         logit_NW = graph.op("Transpose", graph.op("Squeeze", logit_WN1, graph.ints(2)), perm=[1, 0])
         return graph.op("Add", logit_NW, around_NW)
 

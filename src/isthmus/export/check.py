@@ -37,6 +37,11 @@ def rows_of(rows: Impressions, domain: int) -> Impressions:
     return own
 
 
+def is_mixed(session: GraphSession, model: Ranker, rows: Impressions) -> bool:
+    """Whether one call may hold rows of several domains."""
+    return _largest(session(rows), probabilities(model, rows)) <= TOLERANCE
+
+
 def difference(
     session: GraphSession, as_stored: Ranker, trained: Ranker, rows: Impressions
 ) -> Difference:
@@ -53,7 +58,7 @@ def difference(
         raise ExportError(
             f"the graph of domain id {int(rows.domain[0])} differs by {graph:.2g} from the model on "
             f"{len(rows):,} validation rows, where {TOLERANCE:g} is allowed: nothing is exported. "
-            "Report it with the run's configuration, and the versions of torch and onnxruntime"
+            "docs/export.md lists the models that can be; of one of these, report it"
         )
     return Difference(len(rows), graph, _largest(found, probabilities(trained, rows)))
 

@@ -55,12 +55,16 @@ class TableCost(Frozen):
     comparison: Comparison
 
 
+GraphKind = Literal["one a domain", "all domains", "all domains, one a call"]
+"""A graph for each domain, or one whose input ``domain`` is the domain's id: of each row, or of all
+rows of a call alike."""
+
+
 class ExportManifest(Frozen):
     """What ``export.json`` holds.
 
-    ``run_digest`` is the SHA-256 of the run's own manifest. ``graph_kind``: one graph a domain, or
-    one of all domains, whose input ``domain`` is then the domain's id. ``graphs`` holds them by the
-    domain's name; the unknown domain is that of id 0. ``table_bytes``: of the embeddings as stored.
+    ``run_digest`` is the SHA-256 of the run's own manifest. ``graphs`` holds what scores a domain by
+    the domain's name; the unknown domain is that of id 0. ``table_bytes``: of the embeddings as stored.
     """
 
     model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True)
@@ -73,7 +77,7 @@ class ExportManifest(Frozen):
     model: str
     data: DataRef
     features: Schema = Field(alias="schema")
-    graph_kind: Literal["one a domain", "all domains"]
+    graph_kind: GraphKind
     opset: int
     tables: Precision
     table_bytes: int

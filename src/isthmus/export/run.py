@@ -12,14 +12,21 @@ from isthmus.errors import ConfigError, DataError
 from isthmus.evaluation.types import UNKNOWN
 from isthmus.experiment import load_model, predict
 from isthmus.export.aread import ROWS, SHARED, Kept, Paths
-from isthmus.export.check import TableTrial, difference, rows_of
+from isthmus.export.check import FEW, TableTrial, difference, is_mixed, rows_of
 from isthmus.export.exported import Exported
 from isthmus.export.graph import OLDEST, WeightsFile, checked_opset
-from isthmus.export.manifest import MANIFEST, DomainGraph, ExportManifest, Input, TableCost
+from isthmus.export.manifest import (
+    MANIFEST,
+    DomainGraph,
+    ExportManifest,
+    GraphKind,
+    Input,
+    TableCost,
+)
 from isthmus.export.runtime import GraphSession
 from isthmus.export.stored import by_vocabulary, table_bytes, with_stored_tables
 from isthmus.export.tables import Precision
-from isthmus.export.whole import OUTPUT, domain_input, write_whole
+from isthmus.export.whole import FILE, OUTPUT, domain_input, write_whole
 from isthmus.files import digest, digests, directory_atomically, write_sealed
 from isthmus.models import Ranker
 from isthmus.models.aread import AREAD
@@ -78,7 +85,7 @@ def export(
             model=kept.config["model"],
             data=kept.data,
             features=kept.schema,
-            graph_kind="one a domain" if isinstance(as_stored, AREAD) else "all domains",
+            graph_kind=_kind(as_stored, aside, prepared),
             opset=wanted.opset,
             tables=wanted.tables,
             table_bytes=table_bytes(as_stored),
@@ -182,6 +189,14 @@ def _checked(
                 trial.score(session(file), domain)
             advance(1)
     return graphs, trial.cost() if trial is not None else None
+
+
+def _kind(model: Ranker, directory: Path, prepared: Prepared) -> GraphKind:
+    if isinstance(model, AREAD):
+        return "one a domain"
+    rows = prepared.impressions("valid")[:FEW]
+    session = GraphSession(directory / FILE, prepared.schema)
+    return "all domains" if is_mixed(session, model, rows) else "all domains, one a call"
 
 
 def _inputs(model: Ranker) -> tuple[Input, ...]:
