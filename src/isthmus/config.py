@@ -66,6 +66,8 @@ class RunConfig(Frozen):
     ``scope = "isolated"`` trains one model of this kind for each domain, on its rows alone;
     ``scope = "mamdr"`` trains it in rounds of negotiation, with the settings of the table ``mamdr``.
     ``without`` names domains that are left out of training and of all that is measured.
+    ``track``: trackers that are told of the run (see ``isthmus.trackers``), and where: ``true``, an
+    address or a folder. They decide nothing, and name no run anew.
     """
 
     data: str
@@ -78,6 +80,7 @@ class RunConfig(Frozen):
     name: str | None = None
     share: ShareConfig = ShareConfig()
     mamdr: MamdrConfig = MamdrConfig()
+    track: dict[str, str | bool] = {}
 
     def model_settings(self) -> ModelConfig:
         """The model's settings, checked.

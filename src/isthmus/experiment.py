@@ -30,6 +30,7 @@ from isthmus.progress import Reporter, quiet
 from isthmus.reference.rates import Floats
 from isthmus.schema import Schema
 from isthmus.store import DataRef, Run, Store
+from isthmus.trackers.runs import tracked
 from isthmus.training import checkpoint
 from isthmus.training.fit import fit
 from isthmus.training.isolated import train_isolated
@@ -77,22 +78,38 @@ def run(
     with several.held(kept) as finished:
         if finished:
             return kept
-        if _is_retriever(config):
-            retriever, state = _train_retriever(config, prepared, kept, on_epoch, reporter)
-            kept.finish(state, rank_splits(retriever, prepared, kept, splits))
-            return several.ended(kept)
-        joint = partial(_train_joint, on_epoch=on_epoch)
-        train = _train_isolated if config.scope == "isolated" else joint
-        train = _train_reference if config.is_reference else train
-        model, state = train(config, prepared, kept, reporter)
-        metrics = {}
-        for split in splits:
-            kept.log(scoring=split)  # so that the next line tells what scoring costs, and only that
-            predictions = predict(model, prepared, split, rows(config, prepared, split))
-            kept.save_predictions(split, predictions)
-            metrics[split] = evaluate(predictions, sizes=train_rows(prepared))
-        kept.finish(state, metrics)
+        with tracked(config, kept, reporter) as trackers:
+            on_epoch = trackers.before(on_epoch)
+            state = _train(config, prepared, kept, splits, on_epoch, reporter)
+            trackers.end(kept, state.epochs)
         return several.ended(kept)
+
+
+def _train(
+    config: RunConfig,
+    prepared: Prepared,
+    kept: Run,
+    splits: Sequence[str],
+    on_epoch: OnEpoch,
+    reporter: Reporter,
+) -> TrainingState:
+    """Train, score and finish a run."""
+    if _is_retriever(config):
+        retriever, state = _train_retriever(config, prepared, kept, on_epoch, reporter)
+        kept.finish(state, rank_splits(retriever, prepared, kept, splits))
+        return state
+    joint = partial(_train_joint, on_epoch=on_epoch)
+    train = _train_isolated if config.scope == "isolated" else joint
+    train = _train_reference if config.is_reference else train
+    model, state = train(config, prepared, kept, reporter)
+    metrics = {}
+    for split in splits:
+        kept.log(scoring=split)  # so that the next line tells what scoring costs, and only that
+        predictions = predict(model, prepared, split, rows(config, prepared, split))
+        kept.save_predictions(split, predictions)
+        metrics[split] = evaluate(predictions, sizes=train_rows(prepared))
+    kept.finish(state, metrics)
+    return state
 
 
 def _train_retriever(

@@ -22,7 +22,15 @@ from isthmus.progress import ConsoleReporter
 
 
 @app.command()
-def train(config: Path, override: Overrides = None, runs: RunsFolder = RUNS) -> None:
+def train(
+    config: Path,
+    override: Overrides = None,
+    runs: RunsFolder = RUNS,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[:WHERE]", help="Tell a tracker: tensorboard, mlflow:URI."),
+    ] = None,
+) -> None:
     """Train the run that CONFIG describes; the same command again resumes or finds it done.
 
     Several processes train it together: torchrun --nproc-per-node 2 -m isthmus train CONFIG
@@ -31,9 +39,12 @@ def train(config: Path, override: Overrides = None, runs: RunsFolder = RUNS) -> 
     from isthmus.config import read
     from isthmus.experiment import run
     from isthmus.store import Store
+    from isthmus.trackers import parsed
 
+    what = read(config, override or ())
+    what = what.model_copy(update={"track": {**what.track, **parsed(track or ())}})
     with distributed.started() as here:
-        kept = run(read(config, override or ()), Store(runs), reporter=ConsoleReporter())
+        kept = run(what, Store(runs), reporter=ConsoleReporter())
     if here.leads:
         _print({kept.config["model"]: kept}, "test")
         typer.echo(f"run: {kept.path}")
