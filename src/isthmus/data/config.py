@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from isthmus.data.sequence_config import SequenceConfig
-from isthmus.data.spark_config import SparkSettings
+from isthmus.data.spark_config import SparkSettings, check_engine
 from isthmus.errors import ConfigError
 from isthmus.schema import Frozen
 from isthmus.toml import read_toml, told
@@ -152,6 +152,7 @@ class PrepareConfig(Frozen):
             )
         for feature in self.features:
             self._check_references(feature)
+        check_engine(self.engine, self.model_fields_set)
         return self
 
     def uses(self) -> list[tuple[str, str]]:

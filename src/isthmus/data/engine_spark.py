@@ -140,10 +140,11 @@ def _check_java() -> None:
 def _why(error: Exception, log: Path) -> str:
     """The reason in one line: from Java's exception, or from what it wrote before it ended."""
     if isinstance(error, Py4JJavaError):
-        return str(error.java_exception.getMessage()).strip().splitlines()[0]
+        told = str(error.java_exception.getMessage()).strip().splitlines()[0]
+        return "no cluster answers there" if "stopped SparkContext" in told else told
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    told = [line for line in lines if "Exception" in line or "Error" in line]
-    return told[0].rpartition("Exception: ")[2] if told else first_line(error)
+    raised = [line for line in lines if "Exception" in line or "Error" in line]
+    return raised[0].rpartition("Exception: ")[2] if raised else first_line(error)
 
 
 _WIDTHS: list[tuple[pa.DataType, T.DataType]] = [

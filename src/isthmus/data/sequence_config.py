@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from isthmus.data.spark_config import SparkSettings
+from isthmus.data.spark_config import SparkSettings, check_engine
 from isthmus.schema import Frozen
 
 
@@ -72,6 +72,11 @@ class SequenceConfig(Frozen):
     source: str = ""
     memory: str | None = None
     max_rejected: float = Field(default=0.01, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SequenceConfig":
+        check_engine(self.engine, self.model_fields_set)
+        return self
 
     def uses(self) -> list[tuple[str, str]]:
         """The raw columns that are read, each with its use."""

@@ -5,6 +5,12 @@ from pydantic import field_validator
 from isthmus.schema import Frozen
 
 
+def check_engine(engine: str, given: set[str]) -> None:
+    """Raises ValueError where ``spark`` is given for another engine."""
+    if "spark" in given and engine != "spark":
+        raise ValueError(f'spark: these settings belong to engine = "spark", not to "{engine}"')
+
+
 class SparkSettings(Frozen):
     """The cluster and its settings; they say where rows are prepared, never what comes out.
 
