@@ -135,7 +135,7 @@ def table(samples: Sequence[Sample]) -> str:
     cold, warm = ([one for one in samples if one.warm is of] for of in (False, True))
     parts = [cold, *(list(part) for part in np.array_split(np.array(warm, object), PARTS))]
     head = "minutes", "requests", "errors", "p50 ms", "p99 ms", "worst p99 ms", "RSS MiB"
-    lines = [" | ".join(head), "|".join(["---:"] * len(head))]
+    lines = [" | ".join(head), " | ".join(["---:"] * len(head))]
     lines += [" | ".join(_cells(part)) for part in parts if part]
     middle, low, high = growth(samples)
     first, last = (np.median([one.rss for one in of]) for of in (warm[:12], warm[-12:]))

@@ -89,7 +89,7 @@ class Barrier:
     def execute(self, query, *parameters):
         if query == "COMMIT":
             self.reached.set()
-            assert self.open.wait(30)
+            assert self.open.wait(60)
         return self.connection.execute(query, *parameters)
 
     def __getattr__(self, name):
@@ -101,7 +101,7 @@ def test_nothing_is_acknowledged_before_the_commit_returns(place):
     with open_events(place / "events.sqlite", clock=lambda: NOW) as store:
         barrier = store._writer = Barrier(store._writer)
         futures = [store.submit([event(0)])]
-        assert barrier.reached.wait(30)
+        assert barrier.reached.wait(60)
         futures += [store.submit([event(i)]) for i in range(1, 20)]
         deletion = store.submit_delete("u1")
         assert not any(f.done() for f in [*futures, deletion])

@@ -69,7 +69,7 @@ def until(met):
 
 
 class Process:
-    """``isthmus serve`` in a process of its own."""
+    """``isthmus serve`` in a process of its own, which does not outlive its ``with``."""
 
     def __init__(self, runs, place, *options, key=None):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
@@ -90,6 +90,16 @@ class Process:
             if line.startswith("http://"):
                 self.base = line.split("/  ")[0]
                 break
+        else:
+            raise AssertionError(f"the server did not start: {''.join(self.said)}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.child.poll() is None:
+            self.kill()
+        self.child.stdout.close()
 
     def client(self, **more):
         return httpx.Client(base_url=self.base, timeout=PATIENCE, trust_env=False, **more)

@@ -12,7 +12,7 @@ from isthmus.service.http.bodies import RecommendBody
 from isthmus.service.http.errors import ApiError
 from isthmus.service.http.settings import Limits, Settings
 from isthmus.service.http.strict import DEPTH, TEXT_BYTES, parsed
-from tests.service.http.running import serving
+from tests.service.http.running import PATIENCE, serving
 
 JSON = {"content-type": "application/json"}
 RECOMMEND, RANK, EVENTS = "/v1/recommend", "/v1/rank", "/v1/events"
@@ -261,7 +261,7 @@ def test_errors_tell_nothing_of_the_server(client, plain, monkeypatch, caplog):
 def heads(address, sent):
     """What a server answers to these bytes; it must close by itself."""
     with socket.create_connection(address) as connection:
-        connection.settimeout(30)
+        connection.settimeout(PATIENCE)
         connection.sendall(sent)
         found = b""
         while part := connection.recv(65536):
@@ -270,7 +270,7 @@ def heads(address, sent):
 
 
 def test_slow_heads_and_bodies_are_cut_off(served, tmp_path):
-    limits = Limits(head_seconds=0.3, body_seconds=0.3)
+    limits = Limits(head_seconds=1.0, body_seconds=1.0)
     with serving(served, tmp_path, Settings(limits=limits)) as (client, _):
         address = (client.base_url.host, client.base_url.port)
         assert heads(address, b"") == b""

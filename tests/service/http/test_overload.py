@@ -54,12 +54,18 @@ def test_too_many_requests_of_any_kind(held):
 
 def test_events_wait_for_the_disk_up_to_a_bound(held):
     client, state, _ = held
-    go, commit = threading.Event(), state.store._group._commit
-    state.store._group._commit = lambda requests: (go.wait(60), commit(requests))[1]
+    begun, go, commit = threading.Event(), threading.Event(), state.store._group._commit
+
+    def slow(requests):
+        begun.set()
+        go.wait(60)
+        return commit(requests)
+
+    state.store._group._commit = slow
     with ThreadPoolExecutor(8) as pool:
         send = lambda n: client.post("/v1/events", json={"events": [event(n)]})  # noqa: E731
         first = pool.submit(send, 0)
-        until(lambda: state.in_flight == 1 and state.store.backlog == 0)
+        assert begun.wait(60)  # the first is a group of its own, and the others wait behind it
         others = [pool.submit(send, n) for n in (1, 2)]
         until(lambda: state.store.backlog == 2)
         assert send(3).status_code == 503

@@ -18,15 +18,15 @@ CLIENTS = 4
 
 
 def test_it_says_where_it_is_and_never_the_key(runs, tmp_path):
-    process = Process(runs, tmp_path, "--host", "0.0.0.0", key=KEY)
-    process.base = process.base.replace("0.0.0.0", "127.0.0.1")
-    process.wait_until_ready()
-    with process.client() as client:
-        assert client.post("/v1/recommend", json={"user": "7"}).status_code == 401
-        reply = client.post("/v1/recommend", json={"user": "7"}, headers=BEARER)
-        assert reply.status_code == 200
-        assert client.get(f"/v1/{KEY}", headers={"x-api-key": "wrong"}).status_code == 401
-    code, said = process.kill(signal.SIGTERM)
+    with Process(runs, tmp_path, "--host", "0.0.0.0", key=KEY) as process:
+        process.base = process.base.replace("0.0.0.0", "127.0.0.1")
+        process.wait_until_ready()
+        with process.client() as client:
+            assert client.post("/v1/recommend", json={"user": "7"}).status_code == 401
+            reply = client.post("/v1/recommend", json={"user": "7"}, headers=BEARER)
+            assert reply.status_code == 200
+            assert client.get(f"/v1/{KEY}", headers={"x-api-key": "wrong"}).status_code == 401
+        code, said = process.kill(signal.SIGTERM)
     assert code == 0
     assert "an API key is needed" in said
     assert reply.json()["version"] in said
@@ -63,26 +63,28 @@ def test_what_does_not_start(runs, tmp_path):
 
 def test_what_is_under_way_is_answered_before_the_end(runs, tmp_path):
     """SIGTERM arrives while a body does; nothing new is taken, and the old one gets its reply."""
-    process = Process(runs, tmp_path)
-    process.wait_until_ready()
-    address = ("127.0.0.1", int(process.base.rpartition(":")[2]))
-    body = b'{"events": [{"id": "last", "user": "u", "item": "5", "domain": "s1", "time": 1}]}'
-    with socket.create_connection(address) as slow:
-        slow.settimeout(PATIENCE)
-        slow.sendall(
-            b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            b"Content-Length: %d\r\n\r\n%b" % (len(body), body[:20])
+    with Process(runs, tmp_path) as process:
+        process.wait_until_ready()
+        address = ("127.0.0.1", int(process.base.rpartition(":")[2]))
+        body = b'{"events": [{"id": "last", "user": "u", "item": "5", "domain": "s1", "time": 1}]}'
+        with socket.create_connection(address) as slow:
+            slow.settimeout(PATIENCE)
+            slow.sendall(
+                b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                b"Content-Length: %d\r\n\r\n%b" % (len(body), body[:20])
+            )
+            with process.client() as client:
+                until(lambda: "isthmus_in_flight 2.0" in client.get("/metrics").text)
+            process.child.send_signal(signal.SIGTERM)
+            until(lambda: not listens(address))
+            slow.sendall(body[20:])
+            reply = b""
+            while part := slow.recv(65536):
+                reply += part
+        assert reply.startswith(b"HTTP/1.1 200 ")
+        code, said = (
+            process.kill(signal.SIGTERM) if process.child.poll() is None else finished(process)
         )
-        with process.client() as client:
-            until(lambda: "isthmus_in_flight 2.0" in client.get("/metrics").text)
-        process.child.send_signal(signal.SIGTERM)
-        until(lambda: not listens(address))
-        slow.sendall(body[20:])
-        reply = b""
-        while part := slow.recv(65536):
-            reply += part
-    assert reply.startswith(b"HTTP/1.1 200 ")
-    code, said = process.kill(signal.SIGTERM) if process.child.poll() is None else finished(process)
     assert code == 0
     assert "Traceback" not in said
     with open_events(tmp_path / "events.sqlite") as store:
@@ -126,19 +128,22 @@ def kill_rounds(runs, url, rounds):
     """After each kill all that was acknowledged is there, once; then the next server goes on."""
     draw, acknowledged = random.Random(rounds), []
     for number in range(rounds):
-        process, enough = Process(runs, url), threading.Semaphore(0)
-        until(lambda: listens(("127.0.0.1", int(process.base.rpartition(":")[2]))))  # noqa: B023
-        clients = [
-            threading.Thread(target=ingest, args=(process, f"{number}-{n}", acknowledged, enough))
-            for n in range(CLIENTS)
-        ]
-        for client in clients:
-            client.start()
-        for _ in range(draw.randrange(1, 60)):
-            enough.acquire()
-        assert process.kill()[0] == -9
-        for client in clients:
-            client.join()
+        enough = threading.Semaphore(0)
+        with Process(runs, url) as process:
+            until(lambda: listens(("127.0.0.1", int(process.base.rpartition(":")[2]))))
+            clients = [
+                threading.Thread(
+                    target=ingest, args=(process, f"{number}-{n}", acknowledged, enough)
+                )
+                for n in range(CLIENTS)
+            ]
+            for client in clients:
+                client.start()
+            for _ in range(draw.randrange(1, 60)):
+                assert enough.acquire(timeout=PATIENCE)
+            assert process.kill()[0] == -9
+            for client in clients:
+                client.join()
         if (path := sqlite_path(url)) is not None:
             assert check(path).faults == ()
         with open_events(url) as store:
