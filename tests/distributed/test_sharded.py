@@ -1,11 +1,5 @@
 """Runs whose tables two processes share: the results of replicated tables, and ordinary runs."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -20,8 +14,8 @@ from isthmus.several import refuse
 from isthmus.store import DataRef, Run
 from tests.data.events import config as sequence_config
 from tests.data.events import events, written
+from tests.distributed.launch import trained
 
-WORKER = Path(__file__).parent / "worker.py"
 SETTINGS = {
     "aread": {
         "bottom_hidden": [8],
@@ -31,10 +25,10 @@ SETTINGS = {
         "embedding_dim": 4,
         "search": {"warmup_steps": 3, "every": 5, "batch_size": 32, "candidates": 2, "updates": 1},
     },
-    "deepfm": {"hidden": [4], "embedding_dim": 4},  # two tables
+    "deepfm": {"hidden": [4], "embedding_dim": 4, "dropout": 0},  # two tables
     "sasrec": {"embedding_dim": 8, "layers": 1, "loss": "bce", "negatives": 8, "dropout": 0},
 }
-"""Three epochs of each are a few dozen steps."""
+"""Two epochs of each are two dozen steps."""
 
 
 def config(data, model, **train):
@@ -54,18 +48,6 @@ def data(tmp_path_factory):
     return {"aread": rows, "deepfm": rows, "sasrec": histories}
 
 
-def torchrun(tasks, folder, *, processes=2, restarts=0):
-    file = folder / "tasks.json"
-    file.write_text(json.dumps(tasks))
-    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
-    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
-    command += [f"--max-restarts={restarts}", str(WORKER), str(file), str(folder / "runs")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=900
-    )
-
-
 def weights_of(runs, name):
     return Run.open(runs / name).model_state()
 
@@ -73,7 +55,7 @@ def weights_of(runs, name):
 def assert_close(found, expected):
     assert found.keys() == expected.keys()
     for name, value in found.items():
-        torch.testing.assert_close(value, expected[name], rtol=1e-7, atol=1e-9, msg=name)
+        torch.testing.assert_close(value, expected[name], rtol=1e-7, atol=1e-9)
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +66,7 @@ def runs(data, tmp_path_factory):
         wanted.append([f"{model}-whole", config(data, model)])
         wanted.append([f"{model}-shards", config(data, model, shard_embeddings=True)])
     folder = tmp_path_factory.mktemp("finished")
-    done = torchrun({"runs": wanted}, folder)
-    assert done.returncode == 0, done.stderr
+    assert trained(2, folder / "runs", {"runs": wanted}) == 0
     return folder / "runs"
 
 
@@ -113,8 +94,7 @@ def test_a_run_survives_the_loss_of_a_process(runs, data, tmp_path):
     wanted = [["aread-shards", config(data, "aread", shard_embeddings=True)]]
     once = tmp_path / "once"
     kill = {"rank": 1, "step": 15, "once": str(once)}  # of 3 + 2 * 9
-    done = torchrun({"runs": wanted, "kill": kill}, tmp_path, restarts=1)
-    assert done.returncode == 0, done.stderr
+    assert trained(2, tmp_path / "runs", {"runs": wanted, "kill": kill}, restarts=3) == 0
     assert once.exists()
     found = (tmp_path / "runs" / "aread-shards" / "model.safetensors").read_bytes()
     assert found == (runs / "aread-shards" / "model.safetensors").read_bytes()
@@ -125,12 +105,10 @@ def test_a_run_survives_the_loss_of_a_process(runs, data, tmp_path):
 def test_what_two_began_others_finish(runs, data, tmp_path, processes):
     wanted = [["deepfm-shards", config(data, "deepfm", shard_embeddings=True)]]
     kill = {"rank": 0, "step": 13, "once": str(tmp_path / "once")}
-    killed = torchrun({"runs": wanted, "kill": kill}, tmp_path)
-    assert killed.returncode != 0
+    assert trained(2, tmp_path / "runs", {"runs": wanted, "kill": kill}) != 0
     checkpoints = tmp_path / "runs" / "deepfm-shards" / "checkpoints"
     assert (checkpoints / "epoch-0001" / "rows-0001.safetensors").exists()
-    done = torchrun({"runs": wanted}, tmp_path, processes=processes)
-    assert done.returncode == 0, done.stderr
+    assert trained(processes, tmp_path / "runs", {"runs": wanted}) == 0
     assert_close(weights_of(tmp_path / "runs", "deepfm-shards"), weights_of(runs, "deepfm-whole"))
 
 
