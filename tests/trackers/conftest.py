@@ -10,7 +10,9 @@ from isthmus.data.sources import get
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tracked")
-    made = get("synthetic")(folder / "raw", rows=3000, domains=4, clusters=1, harmful_pairs=1, seed=3)
+    made = get("synthetic")(
+        folder / "raw", rows=3000, domains=4, clusters=1, harmful_pairs=1, seed=3
+    )
     return prepare(made, folder / "prepared").path
 
 

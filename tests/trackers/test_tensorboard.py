@@ -53,12 +53,14 @@ def test_the_events_are_those_of_the_log(config, tmp_path):
     kept = run(given, Store(tmp_path))
     events = read(kept.path / "tensorboard")
     found = scalars(events)
-    assert {t: v for t, v in found.items() if not t.startswith("final/")} == expected(kept)
+    assert {t: v for t, v in found.items() if not t.startswith("final ")} == expected(kept)
     assert any("mask edges" in tag for tag in found)
     test = kept.metrics["test"]
-    assert found["final/test/auc"] == [(3, pytest.approx(test.overall.auc.value, abs=1e-6))]
+    assert found["final test/auc"] == [(3, pytest.approx(test.overall.auc.value, abs=1e-6))]
     by_domain = {
-        t.rpartition("/")[2]: v for t, v in found.items() if t.startswith("final/test/auc/")
+        t.rpartition("/")[2]: v
+        for t, v in found.items()
+        if t.startswith("final test by domain/auc/")
     }
     assert by_domain == {
         name: [(3, pytest.approx(one.auc.value, abs=1e-6))]

@@ -47,7 +47,7 @@ class Tracker:
     def on_end(self, epoch: int, figures: Mapping[str, float]) -> None:
         """The figures of a run that is finished after so many epochs, by its best weights.
 
-        ``final/SPLIT/METRIC`` and ``final/SPLIT/METRIC/DOMAIN``.
+        ``final SPLIT/METRIC`` and ``final SPLIT by domain/METRIC/DOMAIN``.
         """
         raise NotImplementedError
 

@@ -8,6 +8,7 @@ from isthmus.evaluation.types import Interval
 from isthmus.trackers.base import Setting
 from isthmus.training.state import TrainingState
 
+Figures = Mapping[str, float | Interval | None]
 _OF_A_DOMAIN = ("auc", "logloss", "ece", "calibration_ratio")
 _OF_ALL = ("domain_auc", "macro_auc", "major5", "minor10", "minor5")
 
@@ -22,19 +23,25 @@ def of_epoch(state: TrainingState, metric: str) -> dict[str, float]:
 def of_scores(split: str, metrics: Metrics) -> dict[str, float]:
     """A ranker's metrics on a split, overall and by domain, those that are defined."""
     found = {name: getattr(metrics, name) for name in _OF_ALL}
-    for where, one in {"": metrics.overall, **metrics.by_domain}.items():
-        found |= {_named(name, where): getattr(one, name) for name in _OF_A_DOMAIN}
-    return _numbers(split, found)
+    found |= {name: getattr(metrics.overall, name) for name in _OF_A_DOMAIN}
+    by_domain = {
+        f"{name}/{domain}": getattr(one, name)
+        for domain, one in metrics.by_domain.items()
+        for name in _OF_A_DOMAIN
+    }
+    return _final(split, found, by_domain)
 
 
 def of_ranks(split: str, metrics: RankMetrics) -> dict[str, float]:
     """A retriever's metrics on a split, among the items of each target's domain."""
-    primary = metrics.primary
-    found: dict[str, Any] = {f"macro_{name}": value for name, value in primary.macro.items()}
-    found |= primary.weighted
-    for where, one in primary.by_domain.items():
-        found |= {_named(name, where): value for name, value in one.values.items()}
-    return _numbers(split, found)
+    of = metrics.primary
+    macro = {f"macro_{name}": value for name, value in of.macro.items()}
+    by_domain = {
+        f"{name}/{domain}": value
+        for domain, one in of.by_domain.items()
+        for name, value in one.values.items()
+    }
+    return _final(split, {**of.weighted, **macro}, by_domain)
 
 
 def settings(config: Mapping[str, Any], prefix: str = "") -> dict[str, Setting]:
@@ -49,10 +56,9 @@ def settings(config: Mapping[str, Any], prefix: str = "") -> dict[str, Setting]:
     return found
 
 
-def _named(metric: str, domain: str) -> str:
-    return f"{metric}/{domain}" if domain else metric
-
-
-def _numbers(split: str, found: Mapping[str, float | Interval | None]) -> dict[str, float]:
-    plain = {n: v.value if isinstance(v, Interval) else v for n, v in found.items()}
-    return {f"final/{split}/{name}": value for name, value in plain.items() if value is not None}
+def _final(split: str, overall: Figures, by_domain: Figures) -> dict[str, float]:
+    """In groups of their own: to a store of files a name cannot be a part of another's path."""
+    named = {f"final {split}/{name}": value for name, value in overall.items()}
+    named |= {f"final {split} by domain/{name}": value for name, value in by_domain.items()}
+    plain = {n: v.value if isinstance(v, Interval) else v for n, v in named.items()}
+    return {name: value for name, value in plain.items() if value is not None}
