@@ -99,6 +99,25 @@ def test_times(engine: Engine, tmp_path: Path) -> None:
     assert parsed(engine, "time", large, tmp_path)[0] == [None, 7]
 
 
+def test_a_time_is_what_it_is_whatever_stands_in_the_row_before(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """DuckDB itself reads names of zones, and then the times below as though of that zone."""
+    raw = pa.array(["2020-01-01 02:00:00 PST", "2020-01-01 10:11", "1969-12-31 23:59:59.5"])
+    assert parsed(engine, "time", raw, tmp_path)[0] == [None, 1_577_873_460, -1]
+
+
+def test_numbers_are_written_in_one_way(engine: Engine, tmp_path: Path) -> None:
+    raw = pa.array(["1_000", "0x10", "1d", ".5", "1.", "-0.0", "1e400", "NaN"])
+    values, reasons = parsed(engine, "number", raw, tmp_path)
+    assert list(map(repr, values[3:])) == ["0.5", "1.0", "0.0", "None", "None"]
+    assert [reason is None for reason in reasons] == [False] * 3 + [True] * 5
+    floats = pa.array([-0.0, float("nan")])
+    assert list(map(repr, parsed(engine, "number", floats, tmp_path)[0])) == ["0.0", "None"]
+    reason = parsed(engine, "time", floats, tmp_path)[1]
+    assert reason == [None, "c is missing"]
+
+
 LISTS = ["[1, 2]", "1|2|3", "[]", "", None, "['a', 'b']", ' ["x" ,"y"] ', "7", "a b|c", "[0]"]
 
 
@@ -112,6 +131,8 @@ def test_texts_as_lists(engine: Engine, tmp_path: Path) -> None:
 def test_lists_of_numbers(engine: Engine, tmp_path: Path) -> None:
     raw = pa.array([[1, None, 2], [], None], pa.list_(pa.int32()))
     assert parsed(engine, "list", raw, tmp_path)[0] == [["1", None, "2"], [], []]
+    lone = pa.array([1.0, 2.5, float("nan"), 1e15])  # as they are read at scoring
+    assert parsed(engine, "list", lone, tmp_path)[0] == [["1"], [], [], ["1000000000000000"]]
     fixed = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(4, dtype=np.float64)), 2)
     assert parsed(engine, "list", fixed, tmp_path)[0] == [["0", "1"], ["2", "3"]]
 
