@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from isthmus.batch import Impressions
 from isthmus.data.feed import generator
@@ -49,27 +50,33 @@ class Stream:
         return [d for d in np.flatnonzero(self.groups.sizes_GD.sum(0)).tolist() if d]
 
     def batches(self, epoch: int, size: int, start: int = 0) -> Iterator[Impressions]:
-        """Each row once, in batches of ``size``, from batch ``start`` on; no group before is read."""
-        windows = self.windows(epoch)
-        ends = np.cumsum([self._rows_G[window].sum() for window in windows])
-        first = int(np.searchsorted(ends, start * size, side="right"))
-        behind = start * size - (int(ends[first - 1]) if first else 0)
-        rest: list[Impressions] = []  # of the window before, together less than a batch
-        for number, block in enumerate(self._blocks(windows[first:]), first):
-            rows = int(self._rows_G[windows[number]].sum())
-            rng = generator(self.seed, epoch, _ORDER, number)
-            order = torch.randperm(rows, generator=rng)[behind:]
-            behind = 0
-            head = size - sum(map(len, rest))
-            for part in (order[:head], *order[head:].split(size)):
+        """Each row once, in batches of ``size``, from batch ``start`` on; no window before is read."""
+        waiting: list[Impressions] = []  # of the windows before, together less than a batch
+        number = 0
+        for block, order in self._mixed(epoch, start * size):
+            for part in (order[: size - number], *order[size - number :].split(size)):
                 if not len(part):
                     continue
-                rest.append(block.take(part))
-                if sum(map(len, rest)) == size:
-                    yield _one(rest)
-                    rest = []
-        if rest:
-            yield _one(rest)
+                waiting.append(block.take(part))
+                number += len(part)
+                if number == size:
+                    yield _one(waiting)
+                    waiting, number = [], 0
+        if waiting:
+            yield _one(waiting)
+
+    def _mixed(self, epoch: int, behind: int) -> Iterator[tuple[Block, Tensor]]:
+        """Each window with the order of its rows, but for the first ``behind`` rows of the epoch."""
+        windows = self.windows(epoch)
+        sizes = [int(self._rows_G[window].sum()) for window in windows]
+        first = 0
+        while first < len(windows) and sizes[first] <= behind:
+            behind -= sizes[first]
+            first += 1
+        for number, block in enumerate(self._blocks(windows[first:]), first):
+            rng = generator(self.seed, epoch, _ORDER, number)
+            yield block, torch.randperm(sizes[number], generator=rng)[behind:]
+            behind = 0
 
     def windows(self, epoch: int) -> list[list[int]]:
         """The row groups of each window of an epoch; groups without rows are in none."""
