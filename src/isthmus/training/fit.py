@@ -236,10 +236,10 @@ def _steps(
     losses_of = under_autocast(model.epoch(epoch), device, config.autocast)
     for losses in _watched(losses_of, model, epoch):
         with _naming(partial.step, before, watch, model, epoch):
-            losses = update(optimizer, losses, clip=config.clip, watch=watch)
+            whole = update(optimizer, losses, clip=config.clip, watch=watch)
             if every and (partial.step + 1) % every == 0:
                 watch.look()  # nothing is kept that diverged
-        partial.add(losses)
+        partial.add(whole)
         yield partial.step
     with _naming(partial.step, before, watch, model, epoch):
         watch.look()
