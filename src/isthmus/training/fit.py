@@ -165,7 +165,8 @@ def _entered(model: Model, feed: Feed, state: TrainingState) -> tuple[Partial, E
         return Partial(masks=masks_before), feed.epoch(number)
     if not restore_random(partial, feed.device):  # other processes than before: other numbers
         torch.manual_seed(_draws(feed.seed, number, partial.step).initial_seed())
-    return replace(partial, sums=dict(partial.sums)), feed.epoch(number, partial.place)
+    begun = replace(partial, sums=dict(partial.sums), counts=dict(partial.counts))
+    return begun, feed.epoch(number, partial.place)
 
 
 def _within(
