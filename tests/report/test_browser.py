@@ -1,7 +1,6 @@
 """The page in headless Chromium: what it draws, what it asks the network for, and how it is used."""
 
-import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,28 +9,18 @@ from isthmus.report.board import Board
 from isthmus.report.board_page import to_html as board_to_html
 from isthmus.report.html import to_html
 from isthmus.report.palette import DARK, LIGHT
+from tests import chromium
 from tests.report.board_sample import MODELS, board_rows
 from tests.report.sample import sample
 from tests.report.test_html import NASTY
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="playwright is not installed: pip install 'isthmus[dev]'"
-)
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium on this machine: install the system's chromium package"
-)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+pytestmark = chromium.needed
 PATIENCE = 120_000
 
 
 @dataclass
-class Watched:
-    """A page, and what it said and asked for."""
-
-    page: Any
-    messages: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
+class Watched(chromium.Watched):
+    """The page of a report."""
 
     def rows(self) -> list[str]:
         """Names of the visible rows, in their order."""
@@ -68,11 +57,6 @@ class Watched:
         )
         return [tuple(pair) for pair in found]
 
-    def heading(self, title: str) -> Any:
-        return self.page.locator("#domain-table thead").get_by_role(
-            "button", name=title, exact=True
-        )
-
     def tab_to(self, script: str) -> None:
         """Press Tab until the focused element satisfies the script."""
         for _ in range(60):
@@ -84,10 +68,8 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
+    with chromium.launched() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -104,26 +86,19 @@ def files(tmp_path_factory):
 @pytest.fixture
 def visit(browser, files):
     """Open a report in a fresh profile with the network cut, and wait until all is drawn."""
-    contexts = []
+    with chromium.profiles(browser, PATIENCE) as fresh:
 
-    def opened(name: str, **options: Any) -> Watched:
-        context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
-        contexts.append(context)
-        context.set_default_timeout(PATIENCE)
-        context.set_offline(True)
-        watched = Watched(context.new_page())
-        watched.page.on("console", lambda message: watched.messages.append(message.text))
-        watched.page.on("pageerror", lambda error: watched.messages.append(str(error)))
-        watched.page.on("dialog", lambda dialog: watched.messages.append(dialog.message))
-        watched.page.on("request", lambda request: watched.requests.append(request.url))
-        watched.page.goto((files / f"{name}.html").as_uri())
-        if options.get("java_script_enabled", True):
-            watched.page.wait_for_selector("html[data-drawn=yes]", state="attached")
-        return watched
+        def opened(name: str, **options: Any) -> Watched:
+            context = fresh(**options)
+            context.set_offline(True)
+            watched = Watched(context.new_page())
+            watched.page.on("dialog", lambda dialog: watched.messages.append(dialog.message))
+            watched.page.goto((files / f"{name}.html").as_uri())
+            if options.get("java_script_enabled", True):
+                watched.page.wait_for_selector("html[data-drawn=yes]", state="attached")
+            return watched
 
-    yield opened
-    for context in contexts:
-        context.close()
+        yield opened
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
