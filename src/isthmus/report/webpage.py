@@ -25,7 +25,7 @@ def render(template: str, drawn: Sequence[Picture], **values: Any) -> str:
         charts=_embedded(_charts(drawn)),
         light=Markup(properties(LIGHT)),
         dark=Markup(properties(DARK)),
-        style=_asset("report.css"),
+        style=_asset("shared.css") + _asset("report.css"),
         script=_asset("tables.js") + _asset("pictures.js"),
         bundle=_bundle(),
     )

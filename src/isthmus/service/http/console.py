@@ -26,6 +26,8 @@ _CONTENT: Final = "CONTENT"
 def console() -> APIRouter:
     """The page at ``/``, and its parts below ``/console/``."""
     parts = {one.name: one.read_bytes() for one in (files("isthmus.service") / "console").iterdir()}
+    shared = files("isthmus.report") / "page" / "shared.css"
+    parts["console.css"] = shared.read_bytes() + parts["console.css"]
     parts["palette.css"] = _palette()
     content = hashlib.sha256(b"".join(parts[name] for name in sorted(parts))).hexdigest()[:12]
     page = parts.pop(_PAGE).replace(_CONTENT.encode(), content.encode())
