@@ -21,7 +21,7 @@ from isthmus.evaluation import Ranks, SharingTable, share_ranks, sharing
 from isthmus.evaluation.predictions import Floats
 from isthmus.experiment import load_model, train_rows
 from isthmus.models import Ranker
-from isthmus.schema import Schema
+from isthmus.models.grown import grown
 from isthmus.store import Run
 from isthmus.training.fit import CHURN
 
@@ -143,28 +143,14 @@ def _own_parameters(run: Run) -> int | None:
         return None
     if run.manifest.lineage:
         return None
+    kind = models.get(run.config["model"])
+    settings = kind.Config.model_validate(run.config["settings"])
     try:
-        sizes = [_parameters(run.config, _shrunk(run.schema, more)) for more in (0, 1)]
+        now, then = (grown(kind, settings, run.schema, added) for added in (0, 1))
     except IsthmusError:  # a setting that names domains, such as clusters, knows no further one
         return None
+    sizes = [sum(p.numel() for p in model.parameters()) for model in (now, then)]
     return sizes[1] - sizes[0] or None
-
-
-def _parameters(config: Mapping[str, Any], schema: Schema) -> int:
-    kind = models.get(config["model"])
-    settings = kind.Config.model_validate(config["settings"])
-    with torch.random.fork_rng(devices=[]):
-        return sum(p.numel() for p in kind(settings, schema).parameters())
-
-
-def _shrunk(schema: Schema, more: int) -> Schema:
-    """The schema with so many more domains, and with vocabularies too small to cost anything."""
-    domains = (*schema.domains, *(f"{max(schema.domains, default='')}+{i}" for i in range(more)))
-    items = (
-        {"items": 2, "domain_items": (1, *[0] * (len(domains) - 1))} if schema.domain_items else {}
-    )
-    features = tuple(feature.model_copy(update={"size": 2}) for feature in schema.features)
-    return schema.model_copy(update={"domains": domains, "features": features, **items})
 
 
 def _pairs(group: Group, groups: Sequence[Group]) -> list[tuple[Scored, Scored]]:

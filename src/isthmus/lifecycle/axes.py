@@ -11,6 +11,7 @@ from torch import Tensor
 
 from isthmus.errors import ConfigError
 from isthmus.models import ModelConfig, Ranker
+from isthmus.models.grown import grown
 from isthmus.schema import Schema
 
 State = dict[str, Tensor]
@@ -35,12 +36,13 @@ def domain_axes(kind: type[Ranker], config: ModelConfig, schema: Schema) -> Axes
             "name the clusters anew and train, or train with settings.domains = 'each'"
         )
     ids = schema.num_domains + 1
-    now, more = (_shapes(kind, config, schema, count) for count in (ids - 1, ids))
+    now, more = (grown(kind, config, schema, added).state_dict() for added in (0, 1))
     axes = {}
-    for name, shape in now.items():
-        if shape == more.get(name):
+    for name, tensor in now.items():
+        shape, then = tensor.shape, more[name].shape if name in more else torch.Size()
+        if shape == then:
             continue
-        longer = _longer(shape, more.get(name, torch.Size()))
+        longer = _longer(shape, then)
         if longer is None or shape[longer] != ids:
             raise ConfigError(
                 f"{kind.name!r} has {name!r} of shape {tuple(shape)} under {ids - 1} domains, which "
@@ -52,25 +54,6 @@ def domain_axes(kind: type[Ranker], config: ModelConfig, schema: Schema) -> Axes
             f"this {kind.name!r} has no parts of domains: a new domain's rows are scored as all others"
         )
     return axes
-
-
-def _shapes(
-    kind: type[Ranker], config: ModelConfig, schema: Schema, domains: int
-) -> dict[str, torch.Size]:
-    """Shapes of the state under so many domains; vocabularies are kept small, they play no part."""
-    sizes = {table: 2 + place for place, table in enumerate(schema.tables)}
-    small = schema.model_copy(
-        update={
-            "features": tuple(
-                f.model_copy(update={"size": sizes[f.table]}) for f in schema.features
-            ),
-            "domains": tuple(f"d{number}" for number in range(domains)),
-            "domain_items": (),
-        }
-    )
-    with torch.random.fork_rng(devices=[]):
-        state = kind(config, small).state_dict()
-    return {name: tensor.shape for name, tensor in state.items()}
 
 
 def _longer(one: torch.Size, other: torch.Size) -> int | None:
