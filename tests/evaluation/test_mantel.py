@@ -2,9 +2,9 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 
-from isthmus.evaluation.mantel import rank_agreement, spearman
+from isthmus.evaluation.mantel import mean_ranks, rank_agreement, spearman
 
 
 def tables(groups, seed, likeness=0.0):
@@ -13,6 +13,13 @@ def tables(groups, seed, likeness=0.0):
     a = rng.normal(size=(groups, groups)) + 2 * rng.normal(size=(groups, 1))
     b = likeness * a + rng.normal(size=(groups, groups)) + 2 * rng.normal(size=(groups, 1))
     return a, b
+
+
+@pytest.mark.parametrize("different", [1, 3, 40, 10**6])
+@pytest.mark.parametrize("number", [0, 1, 2, 300])
+def test_ranks_are_those_of_scipy(number, different):
+    values = np.random.default_rng(number).integers(different, size=number).astype(float)
+    assert mean_ranks(values).tolist() == rankdata(values).tolist()
 
 
 def test_the_correlation_is_spearmans_off_the_diagonal():

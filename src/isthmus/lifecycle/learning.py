@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from scipy import stats
+from scipy import special
 from torch import Tensor
 
 from isthmus.batch import Impressions
@@ -70,7 +70,6 @@ class Learned:
     rows: State
     chosen: str
     start: str
-    fitted: int
     held_out: int
     losses: dict[str, float]
 
@@ -147,7 +146,7 @@ def learn(
     """
     fitted, valid = _as_own(fitted), _as_own(valid)
     if len(fitted) + len(valid) < config.least or len(valid) < 2 or not len(fitted):
-        return Learned(baseline, "baseline", "baseline", 0, len(valid), {})
+        return Learned(baseline, "baseline", "baseline", len(valid), {})
     model = OneDomain(parts)
     name, start = _start(model, fitted, baseline, starts)
     found = {"baseline": baseline, "start": start}
@@ -159,7 +158,7 @@ def learn(
     best = min(("start", "trained"), key=lambda key: loss_N[key].mean())
     chosen = best if _is_better(loss_N["baseline"] - loss_N[best], config.margin) else "baseline"
     means = {key: float(loss.mean()) for key, loss in loss_N.items()}
-    return Learned(found[chosen], chosen, name, len(fitted), len(valid), means)
+    return Learned(found[chosen], chosen, name, len(valid), means)
 
 
 def _as_own(rows: Impressions) -> Impressions:
@@ -180,7 +179,7 @@ def _start(
     best = min(losses, key=lambda name: losses[name].mean(), default=None)
     if best is None:
         return "baseline", baseline
-    errors = float(stats.norm.isf(ALPHA / len(losses)))
+    errors = -float(special.ndtri(ALPHA / len(losses)))
     better = _is_better(base_N - losses[best], errors)
     return (best, starts[best]) if better else ("baseline", baseline)
 

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
-from scipy.stats import rankdata
 
+from isthmus.evaluation.mantel import mean_ranks
 from isthmus.evaluation.transfer import MEANING, SURE, WAYS, TransferMap, Way
 from isthmus.report.palette import Palette
 from isthmus.report.picture import MANY, Picture
@@ -58,7 +58,7 @@ def _ranked(values: Floats) -> Floats:
     known = np.isfinite(values)
     ranks = np.full(values.shape, 0.5)
     if known.any():
-        ranks[known] = rankdata(values[known]) / known.sum()
+        ranks[known] = mean_ranks(values[known]) / known.sum()
     return ranks
 
 
