@@ -76,7 +76,8 @@ def started() -> Iterator[Peers]:
     gloo carries what lies in main memory, nccl what lies on GPUs, of which each process takes one.
 
     Raises:
-        ConfigError: the environment names some of what a meeting takes, and not the rest.
+        ConfigError: the environment names some of what a meeting takes, and not the rest; or those
+            who are started again on several machines would not find each other.
     """
     if not any(name in os.environ for name in ENVIRONMENT[:2]):
         yield ALONE
@@ -92,11 +93,31 @@ def started() -> Iterator[Peers]:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=PATIENCE)
+    store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
+    store = dist.PrefixStore(_attempt(), store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:
         yield peers()
     finally:
         dist.destroy_process_group()  # others that still wait for this process are told so
+
+
+def _attempt() -> str:
+    """What sets this meeting apart from those before it, of processes that are dead by now.
+
+    They met in the same store, if it is torchrun's own (pytorch#135712), whose count of attempts is
+    the same for all on one machine alone.
+    """
+    known = os.environ
+    if known.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return "the first"
+    several = known["WORLD_SIZE"] != known.get("LOCAL_WORLD_SIZE")
+    if several and known.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0":
+        raise ConfigError(
+            "processes that torchrun starts again on several machines would not find each other; set "
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun on each machine, or --max-restarts 0"
+        )
+    return f"attempt {known.get('TORCHELASTIC_RESTART_COUNT', 0)}"
 
 
 def _named() -> list[str]:
