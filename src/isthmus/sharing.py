@@ -21,7 +21,7 @@ from isthmus.grid import Point
 from isthmus.guarding import stored_table
 from isthmus.nn import masks
 from isthmus.progress import Reporter, quiet
-from isthmus.report.data import CreatedFrom, Masks, ReportData
+from isthmus.report.data import Cost, CreatedFrom, Masks, ReportData
 from isthmus.share_search import arms_of, search
 from isthmus.store import Run, Store
 
@@ -52,7 +52,6 @@ def share(
     arms = train_arms(config, store, found=found, reporter=reporter)
     prepared = Prepared.open(Path(config.data), verify=False)
     made = (_share_ranks if prepared.of_events else _share_scores)(arms, prepared, rules)
-    costs = {title(runs[0]): cost(runs) for runs in arms.values()}
     (looked,) = diagnose(
         arms["joint"],
         config.data,
@@ -60,7 +59,7 @@ def share(
         verdicts=made.sharing,
         reporter=reporter,
     )
-    return made.model_copy(update={"tuned": tuned, "costs": costs, "findings": looked.findings})
+    return made.model_copy(update={"tuned": tuned, "findings": looked.findings})
 
 
 def _share_scores(arms: Arms, prepared: Prepared, rules: Rules | None) -> ReportData:
@@ -74,8 +73,7 @@ def _share_scores(arms: Arms, prepared: Prepared, rules: Rules | None) -> Report
         names={part: title(runs[0]) for part, runs in arms.items()},
         rules=rules or Rules(data=f"the test split of {prepared.manifest.name}"),
     )
-    first = [runs[0] for runs in arms.values()]
-    return report_data(first, table, source=prepared.manifest.source)
+    return _report(arms, prepared, table)
 
 
 def _share_ranks(arms: Arms, prepared: Prepared, rules: Rules | None) -> ReportData:
@@ -94,9 +92,14 @@ def _share_ranks(arms: Arms, prepared: Prepared, rules: Rules | None) -> ReportD
         )
         for metric in RANKED
     ]
+    return _report(arms, prepared, tables[0]).model_copy(update={"further": tuple(tables[1:])})
+
+
+def _report(arms: Arms, prepared: Prepared, table: SharingTable) -> ReportData:
+    """With what is of the first seed, and costs of all."""
     first = [runs[0] for runs in arms.values()]
-    made = report_data(first, tables[0], source=prepared.manifest.source)
-    return made.model_copy(update={"further": tuple(tables[1:])})
+    costs = {title(runs[0]): cost(runs) for runs in arms.values()}
+    return report_data(first, table, source=prepared.manifest.source, costs=costs)
 
 
 def train_arms(
@@ -124,9 +127,16 @@ def _seeded(config: RunConfig, seed: int) -> RunConfig:
 
 
 def report_data(
-    runs: Sequence[Run], table: SharingTable | None = None, *, source: str = ""
+    runs: Sequence[Run],
+    table: SharingTable | None = None,
+    *,
+    source: str = "",
+    costs: Mapping[str, Cost] | None = None,
 ) -> ReportData:
-    """What the report of these runs shows; the first is the one whose masks are drawn."""
+    """What the report of these runs shows; the first is the one whose masks are drawn.
+
+    ``costs`` by title, where they are not those of these runs alone.
+    """
     first = runs[0]
     return ReportData(
         title=f"{title(first)} on {first.data.name}",
@@ -147,7 +157,7 @@ def report_data(
         curves={title(one): curves(one) for one in runs if len(one.manifest.scores) > 1},
         masks=mask_tables(first),
         guard=stored_table(first),
-        costs={title(one): cost([one]) for one in runs},
+        costs=costs or {title(one): cost([one]) for one in runs},
     )
 
 
