@@ -15,13 +15,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from isthmus.errors import ConfigError, IsthmusError
+from isthmus.errors import ConfigError, IsthmusError, TrainingError
+
+if TYPE_CHECKING:  # half a second, which nobody who is alone should wait for
+    from torch.distributed.tensor import DTensor
 
 T = TypeVar("T")
 ENVIRONMENT = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -78,14 +81,16 @@ def started() -> Iterator[Peers]:
     Raises:
         ConfigError: the environment names some of what a meeting takes, and not the rest; or those
             who are started again on several machines would not find each other.
+        TrainingError: another process is gone.
     """
     if not any(name in os.environ for name in ENVIRONMENT[:2]):
         yield ALONE
         return
     if missing := [name for name in ENVIRONMENT if not os.environ.get(name)]:
+        there = [name for name in ENVIRONMENT if os.environ.get(name)]
         raise ConfigError(
-            f"{', '.join(missing)} not set, though {' and '.join(_named())} {'are' if len(_named()) > 1 else 'is'}: "
-            "start several processes with torchrun, which sets all of them; for one, unset these"
+            f"of the environment of several processes there is {', '.join(there)}, and no "
+            f"{', '.join(missing)}: start them with torchrun, which sets all; for one, unset these"
         )
     if int(os.environ["WORLD_SIZE"]) == 1:
         yield ALONE
@@ -98,6 +103,13 @@ def started() -> Iterator[Peers]:
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:
         yield peers()
+    except RuntimeError as error:
+        if not any(name in str(error) for name in ("gloo", "NCCL")):
+            raise
+        raise TrainingError(
+            "another process ended, and this one cannot go on without it: what that one said tells "
+            "why. torchrun --max-restarts 3 starts all again, and they go on from the last checkpoint"
+        ) from None
     finally:
         dist.destroy_process_group()  # others that still wait for this process are told so
 
@@ -118,10 +130,6 @@ def _attempt() -> str:
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun on each machine, or --max-restarts 0"
         )
     return f"attempt {known.get('TORCHELASTIC_RESTART_COUNT', 0)}"
-
-
-def _named() -> list[str]:
-    return [name for name in ENVIRONMENT[:2] if name in os.environ]
 
 
 def peers() -> Peers:
@@ -267,7 +275,7 @@ def add_up(
     return dict(zip(losses, values, strict=True))
 
 
-def is_sharded(tensor: Tensor) -> bool:
+def is_sharded(tensor: Tensor) -> "TypeGuard[DTensor]":
     """Whether it is a ``DTensor``, of which each process has rows of its own."""
     return hasattr(tensor, "device_mesh")
 

@@ -42,7 +42,9 @@ def main() -> None:
     try:
         app()
     except IsthmusError as error:
-        Console(stderr=True, soft_wrap=True).print(f"isthmus: {error}", style="red", markup=False)
+        rank = os.environ.get("RANK", "0")  # of several processes that torchrun started
+        who = "isthmus" if rank == "0" else f"isthmus, process {rank}"
+        Console(stderr=True, soft_wrap=True).print(f"{who}: {error}", style="red", markup=False)
         sys.exit(2)
     except SystemExit as end:
         if end.code == _STOPPED:  # Ctrl-C, of which typer makes this code and no word
