@@ -16,7 +16,7 @@ from isthmus.data.feed import EpochFeed, Feed
 from isthmus.data.stream import Stream
 from isthmus.models import Losses, Model, Ranker
 from isthmus.models.base import resumable
-from isthmus.progress import Reporter
+from isthmus.progress import Reporter, quiet
 from isthmus.schema import Schema
 from isthmus.testing import toy_histories, toy_impressions, toy_schema
 from isthmus.training import checkpoint
@@ -99,6 +99,16 @@ class Trainer:
         return model, done
 
 
+class Noting:
+    """A reporter that keeps what it is told."""
+
+    def __init__(self, quiet: Reporter) -> None:
+        self.task, self.said = quiet.task, list[str]()
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_at_every_step_of_two_epochs(case: str, tmp_path: Path) -> None:
     train, kept = Trainer(case, tmp_path / "data"), []
@@ -136,6 +146,16 @@ def test_resumed_again_and_again(tmp_path: Path) -> None:
         (state,) = seen
         assert same_partial(state, expected)
     assert same_state(train(state)[1], whole)
+
+
+def test_who_goes_on_within_an_epoch_is_told_where(tmp_path: Path) -> None:
+    train, place, reporter = Trainer("mlp", tmp_path), tmp_path / "kept", Noting(quiet)
+    train(on_partial=lambda state: checkpoint.save(state, place))
+    assert sorted(path.name for path in place.iterdir()) == [
+        f"epoch-0001-step-0000000{step}" for step in (4, 5)
+    ]
+    assert checkpoint.latest(place, reporter=reporter) is not None
+    assert reporter.said == ["Going on from step 5 of epoch 2"]
 
 
 def same_partial(a: TrainingState, b: TrainingState) -> bool:
@@ -194,22 +214,10 @@ class Entered(Own):
         yield from super().epoch(feed)
 
 
-class Noting:
-    """A reporter that keeps what it is told."""
-
-    def __init__(self, quiet: Reporter) -> None:
-        self.task, self.said = quiet.task, list[str]()
-
-    def note(self, text: str) -> None:
-        self.said.append(text)
-
-
 @pytest.mark.parametrize(("kind", "may"), [(Own, False), (Entered, True)])
 def test_an_epoch_of_a_models_own_is_not_left_in_its_middle(
     kind: type[Ranker], may: bool, tmp_path: Path
 ) -> None:
-    from isthmus.progress import quiet
-
     kept: list[TrainingState] = []
     reporter = Noting(quiet)
     fit(kind(), feed_of("memory", tmp_path)[0], lambda _: 0.5, CONFIG, on_partial=kept.append,

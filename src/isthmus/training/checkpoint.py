@@ -127,7 +127,8 @@ def _all(directory: Path | str) -> dict[tuple[int, int], Path]:
 def latest(directory: Path | str, *, reporter: Reporter = quiet) -> TrainingState | None:
     """The state to go on from: the newest checkpoint that is whole; None where there is none.
 
-    Damaged ones are passed over, and ``reporter`` is told which and why. Raises IntegrityError if
+    Damaged ones are passed over, and ``reporter`` is told which and why; and of a step within an
+    epoch, that it is one. Raises IntegrityError if
     all are damaged: rather stop at a failing disk than train for nothing again. Raises
     MismatchError for checkpoints of another version of the format.
     """
@@ -138,8 +139,9 @@ def latest(directory: Path | str, *, reporter: Reporter = quiet) -> TrainingStat
         except IntegrityError as error:
             damaged.append(str(error))
             continue
-        if damaged:
-            reporter.note(f"Going on from {_told(*place)}: {' '.join(damaged)}")
+        if damaged or state.partial:
+            why = f": {' '.join(damaged)}" if damaged else ""
+            reporter.note(f"Going on from {_told(*place)}{why}")
         return state
     if damaged:
         raise IntegrityError(
