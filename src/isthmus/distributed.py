@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from isthmus.errors import ConfigError, IsthmusError, TrainingError
 
@@ -98,8 +100,8 @@ def started() -> Iterator[Peers]:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
-    store = dist.PrefixStore(_attempt(), store)
+    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+    store = PrefixStore(_attempt(), store)
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:
         yield peers()
@@ -363,9 +365,9 @@ def each(make: Callable[[], T], *, then: Callable[[], None] = lambda: None) -> l
             failure = error
     then()
     heard = everyones((made, failure))
-    for _, error in heard:
-        if error is not None:
-            raise error
+    for _, met in heard:
+        if met is not None:
+            raise met
     return [value for value, _ in heard]  # type: ignore[misc]
 
 

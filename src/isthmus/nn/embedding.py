@@ -75,10 +75,10 @@ def own_rows(table: Tensor) -> tuple[Tensor, int]:
 
     All of them, but of a table that is sharded over processes (a ``DTensor``; see ``nn.sharded``).
     """
-    if not is_sharded(table):
-        return table, 0
-    mesh = table.device_mesh
-    return table.to_local(), share_of(len(table), mesh.get_local_rank(), mesh.size()).start
+    if is_sharded(table):
+        mesh = table.device_mesh
+        return table.to_local(), share_of(len(table), mesh.get_local_rank(), mesh.size()).start
+    return table, 0
 
 
 def first_rows(table: nn.Embedding | EmbeddingTable, rows: int) -> Tensor:
@@ -93,9 +93,12 @@ def placed(value: Tensor, like: Tensor) -> Tensor:
     """The same table sharded, where ``like`` is, or whole, where that one is."""
     if is_sharded(value) == is_sharded(like):
         return value
-    from isthmus.nn.sharded import shard, whole  # whose import takes half a second
+    if is_sharded(like):
+        from isthmus.nn.sharded import shard
 
-    return shard(value, like.device_mesh) if is_sharded(like) else whole(value)
+        return shard(value, like.device_mesh)
+    assert is_sharded(value)
+    return value.full_tensor()
 
 
 def share_of(rows: int, rank: int, processes: int) -> range:

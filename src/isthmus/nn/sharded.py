@@ -46,12 +46,6 @@ def sharded(rows: Tensor, shape: Sequence[int], mesh: DeviceMesh) -> DTensor:
     )
 
 
-def whole(sharded: Tensor) -> Tensor:
-    """All rows, in all processes, of which each calls it."""
-    assert isinstance(sharded, DTensor)
-    return sharded.full_tensor()
-
-
 def shard_tables(model: nn.Module, mesh: DeviceMesh) -> None:
     """Turn every ``EmbeddingTable`` of a model, the same in all processes, into a sharded one.
 
@@ -144,7 +138,8 @@ class Exchange:
 
     def _send(self, values: Tensor, sent: list[int], received: list[int]) -> Tensor:
         """Give each process its rows of ``values``; what came in, in the order of processes."""
-        counted["rows"] += values.numel() * values.element_size()
+        handed = len(values) - sent[self.rank]  # the own part stays here
+        counted["rows"] += handed * values[:1].numel() * values.element_size()
         found = values.new_empty(sum(received), *values.shape[1:])
         dist.all_to_all_single(found, values, received, sent, group=self.group)
         return found
