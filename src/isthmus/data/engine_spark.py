@@ -45,8 +45,7 @@ _LOCAL_PARTS = "16"
 class Spark(Engine):
     """A session on a cluster or on this machine; workers must see ``scratch`` and the raw files.
 
-    A session that is active already is used and left running; its Java machine, which no Python
-    process can start twice, goes on until the process ends.
+    A session that is active already is used and left running; one's own ends with its Java machine.
     """
 
     errors = (PySparkException, Py4JError)
@@ -54,8 +53,9 @@ class Spark(Engine):
     def __init__(self, scratch: Path, memory: str, settings: SparkSettings) -> None:
         super().__init__(scratch)
         active = SparkSession.getActiveSession()
-        self._own = None if active else _started(scratch, mebibytes(memory), settings)
-        self._session = (active or self._own).newSession()
+        session = active or _started(scratch, mebibytes(memory), settings)
+        self._own = None if active else session
+        self._session = session.newSession()
         for name, value in _SESSION.items():
             self._session.conf.set(name, value)
         self._connection = ibis.pyspark.connect(self._session)
@@ -96,6 +96,7 @@ class Spark(Engine):
     def _close(self) -> None:
         if self._own is not None:
             self._own.stop()
+            _end_java()
 
 
 def _started(scratch: Path, memory: int, settings: SparkSettings) -> SparkSession:
@@ -122,9 +123,26 @@ def _started(scratch: Path, memory: int, settings: SparkSettings) -> SparkSessio
                 gateway = launch_gateway(conf, {"stdout": stream, "stderr": stream})
         return SparkSession(SparkContext(conf=conf, gateway=gateway))
     except (PySparkException, Py4JError) as error:
+        told = _why(error, log)
+        _end_java()
         raise ConfigError(
-            f"Spark cannot be started with master = {settings.master!r}: {_why(error, log)}"
+            f"Spark cannot be started with master = {settings.master!r}: {told}"
         ) from None
+
+
+def _end_java() -> None:
+    """End the Java machine that a session was started in, unless another program started it.
+
+    It would keep its memory and, for whatever session comes next, the folder it spills into.
+    """
+    gateway = SparkContext._gateway
+    process = getattr(gateway, "proc", None)
+    if gateway is None or process is None:
+        return
+    gateway.shutdown()
+    SparkContext._gateway = SparkContext._jvm = None
+    process.stdin.close()  # it ends with its input
+    process.wait()
 
 
 def _check_java() -> None:
