@@ -34,7 +34,7 @@ PATIENCE = timedelta(
     hours=2
 )  # of those who wait while the first one writes; torchrun ends them sooner
 sent: Counter[str] = Counter()
-"""Bytes that this process handed to others, by what they are: dense, sparse, statistics, words."""
+"""Bytes that this process handed to others, by what they are: dense, sparse, rows, statistics, words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,10 @@ def started() -> Iterator[Peers]:
     if int(os.environ["WORLD_SIZE"]) == 1:
         yield ALONE
         return
+    # Imported later on, as optimisers do, it would hold the group in its functions' defaults beyond
+    # its end, and a thread of a group that is there while Python ends may abort the process.
+    import torch.distributed.nn.functional
+
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
