@@ -6,6 +6,7 @@ import torch
 
 from isthmus import models
 from isthmus.batch import Impressions
+from isthmus.export.check import TOLERANCE
 from isthmus.export.runtime import GraphSession
 from isthmus.export.stored import with_stored_tables
 from isthmus.export.whole import domain_input, write_whole
@@ -55,10 +56,10 @@ def checked(name, folder):
     mixed.domain[::7] = 0
     alike = [Impressions(mixed.features, torch.full((60,), d), mixed.label) for d in range(4)]
     if name in BY_ROW:
-        assert max(differs(graph, model, rows) for rows in alike) > 1e-3
+        assert max(differs(graph, model, rows) for rows in alike) > TOLERANCE
         return
     for rows in alike:
-        assert np.ptp(probabilities(model, rows)) > 1e-3
+        assert np.ptp(probabilities(model, rows)) > 1e-4
         assert differs(graph, model, rows) < 1e-6
         assert differs(graph, model, rows[:1]) < 1e-6
     assert (differs(graph, model, mixed) < 1e-6) == (name in MIXED)

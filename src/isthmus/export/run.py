@@ -1,7 +1,5 @@
 """A finished run becomes graphs on disk, each checked against the model before it counts."""
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,10 +9,11 @@ from isthmus.data.prepared import Prepared
 from isthmus.errors import ConfigError, DataError
 from isthmus.evaluation.types import UNKNOWN
 from isthmus.experiment import load_model, predict
-from isthmus.export.aread import ROWS, SHARED, Kept, Paths
+from isthmus.export.aread import ROWS, SHARED
 from isthmus.export.check import FEW, TableTrial, difference, is_mixed, rows_of
 from isthmus.export.exported import Exported
-from isthmus.export.graph import OLDEST, WeightsFile, checked_opset
+from isthmus.export.graph import OLDEST, checked_opset
+from isthmus.export.makers import Maker, maker_of
 from isthmus.export.manifest import (
     MANIFEST,
     DomainGraph,
@@ -24,20 +23,15 @@ from isthmus.export.manifest import (
     TableCost,
 )
 from isthmus.export.runtime import GraphSession
-from isthmus.export.stored import by_vocabulary, table_bytes, with_stored_tables
+from isthmus.export.stored import table_bytes, with_stored_tables
 from isthmus.export.tables import Precision
-from isthmus.export.whole import FILE, OUTPUT, domain_input, write_whole
+from isthmus.export.whole import FILE, OUTPUT, domain_input
 from isthmus.files import digest, digests, directory_atomically, write_sealed
 from isthmus.models import Ranker
 from isthmus.models.aread import AREAD
 from isthmus.progress import Reporter, quiet
 from isthmus.store import Run
 from isthmus.store.manifest import MANIFEST as RUN_MANIFEST
-
-TABLES, PARTS = "tables.bin", "shared.bin"
-"""Weights that graphs share: the embeddings, and the bottom experts."""
-Maker = Callable[[int], tuple[str, Kept]]
-"""Domain id -> its graph's file, which is there from then on, and what of the experts it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +66,13 @@ def export(
     out = Path(out)
     _refuse(kept, out, wanted)
     trained, prepared = load_model(kept), prepared.under(kept.schema)
+    if wanted.domains and not isinstance(trained, AREAD):
+        raise ConfigError(
+            f"--domain: one graph scores all domains of {kept.config['model']!r}; leave it out"
+        )
     as_stored = with_stored_tables(trained, wanted.tables)
     with directory_atomically(out) as aside:
-        if isinstance(as_stored, AREAD):
-            maker = _one_a_domain(as_stored, aside, kept, wanted)
-        else:
-            maker = _of_all(as_stored, aside, kept, wanted)
+        maker = maker_of(as_stored, aside, kept, wanted.opset)
         graphs, cost = _checked(maker, aside, (as_stored, trained), prepared, wanted, reporter)
         manifest = ExportManifest(
             run=kept.name,
@@ -92,6 +87,7 @@ def export(
             inputs=_inputs(as_stored),
             output=OUTPUT,
             graphs=graphs,
+            weights=maker.weights,
             cost=cost,
             files=digests(aside, [path.name for path in aside.iterdir()]),
         )
@@ -103,6 +99,11 @@ def _refuse(kept: Run, out: Path, wanted: Wanted) -> None:
     checked_opset(wanted.opset)
     if not kept.finished:
         raise DataError(f"run {kept.name!r} is not finished; train it to the end first")
+    if kept.of_items:
+        raise ConfigError(
+            f"run {kept.name!r} is a retriever's: it packs histories by their lengths, which no ONNX "
+            "graph follows; exported are rankers, and `isthmus serve` serves both"
+        )
     if kept.config["model"] in reference.names():
         raise ConfigError(
             f"run {kept.name!r} is of {kept.config['model']!r}, which has a format of its own: a file "
@@ -125,36 +126,6 @@ def _refuse(kept: Run, out: Path, wanted: Wanted) -> None:
         raise DataError(f"{out} is there, and is no export; give --out another directory")
 
 
-def _one_a_domain(model: AREAD, directory: Path, kept: Run, wanted: Wanted) -> Maker:
-    """Writes what all graphs share now, and each graph when it is asked for."""
-    tables, parts = (WeightsFile(directory / name) for name in (TABLES, PARTS))
-    rows = by_vocabulary(model.embed.features, model.schema.tables)
-    paths = Paths(model, rows, tables, parts)
-    tables.close()
-    parts.close()
-    names = (UNKNOWN, *kept.schema.domains)
-
-    def made(domain: int) -> tuple[str, Kept]:
-        file = f"{domain:03}-{_plain(names[domain])}.onnx"
-        facts = {"run": kept.name, "domain": names[domain], "data": kept.data.name}
-        graph = paths.model(domain, wanted.opset, facts)
-        (directory / file).write_bytes(graph.SerializeToString())
-        return file, paths.kept(domain)
-
-    return made
-
-
-def _of_all(model: Ranker, directory: Path, kept: Run, wanted: Wanted) -> Maker:
-    """Writes the one graph of all domains."""
-    if wanted.domains:
-        raise ConfigError(
-            f"--domain: one graph scores all domains of {kept.config['model']!r}; leave it out"
-        )
-    facts = {"run": kept.name, "data": kept.data.name}
-    file = write_whole(model, directory, wanted.opset, facts)
-    return lambda _: (file, Kept((), ()))
-
-
 def _checked(
     maker: Maker,
     directory: Path,
@@ -173,7 +144,7 @@ def _checked(
         trial = TableTrial(prepared.impressions("test"), trained)
     with reporter.task("export", len(chosen)) as advance:
         for domain in chosen:
-            file, kept = maker(domain)
+            file, kept = maker.write(domain)
             found = difference(session(file), *models, rows_of(valid, domain))
             graphs[names[domain]] = DomainGraph(
                 id=domain,
@@ -210,8 +181,3 @@ def _inputs(model: Ranker) -> tuple[Input, ...]:
         length = (feature.length,) if feature.kind == "history" else ()
         found.append(Input(name=feature.name, shape=(SHARED if shared else ROWS, *length)))
     return tuple(found)
-
-
-def _plain(name: str) -> str:
-    """A domain's name as part of a file's: letters, digits and dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
