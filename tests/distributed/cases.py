@@ -100,7 +100,7 @@ def passing(rank: int) -> dict[str, Any]:
     weights = torch.tensor([1.0, 10.0, 100.0]) * (rank + 1)
     whole, sum_ = distributed.gathered(x), distributed.total(x.sum())
     ((whole * weights).sum() + sum_ * (rank + 1)).backward()
-    return {"whole": whole.tolist(), "sum": float(sum_), "grad": x.grad.tolist()}
+    return {"whole": whole.tolist(), "sum": float(sum_.detach()), "grad": x.grad.tolist()}
 
 
 def normal(rank: int) -> dict[str, Any]:
@@ -171,6 +171,7 @@ def main(folder: Path) -> None:
                 found[name] = case(here.rank)
             except IsthmusError as error:
                 found[name] = f"{type(error).__name__}: {error}"
+    found["threads"] = [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
     (folder / f"{here.rank}.json").write_text(json.dumps(found))
 
 

@@ -39,5 +39,5 @@ def trained(processes: int, folder: Path, tasks: dict[str, Any], *, restarts: in
     file = folder.parent / f"{folder.name}.json"
     file.write_text(json.dumps(tasks))
     done = torchrun(processes, HERE / "worker.py", file, folder, restarts=restarts)
-    print(done.stderr[-4000:])  # for whoever reads of a failure
+    print(done.stderr)  # for whoever reads of a failure
     return done.returncode
