@@ -11,6 +11,7 @@ from isthmus.device import moved, on_host
 from isthmus.models.base import Losses, ModelConfig, Ranker, register
 from isthmus.nn import RowEmbedding, relu_dropout
 from isthmus.nn.mlp import BatchNorm
+from isthmus.nn.precision import exact
 from isthmus.nn.pruner import Form, Pruner
 from isthmus.schema import Schema
 
@@ -106,7 +107,7 @@ class AdaSparse(Ranker):
 
     def losses(self, batch: Impressions) -> Losses:
         logit_B, pruned_L = self.score(batch)
-        bce = nn.functional.binary_cross_entropy_with_logits(logit_B, batch.label)
+        bce = nn.functional.binary_cross_entropy_with_logits(exact(logit_B), batch.label)
         if self.config.form == "scaling":  # prunes nothing
             return {"bce": bce}
         low, high = self.config.prune_min, self.config.prune_max

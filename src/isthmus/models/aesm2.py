@@ -15,6 +15,7 @@ from isthmus.batch import Impressions
 from isthmus.models.base import Losses, Widths, register
 from isthmus.models.parts import PartsConfig, PartsRanker
 from isthmus.nn import MLP, Experts, RowEmbedding, gated
+from isthmus.nn.precision import exact
 from isthmus.schema import Schema
 
 
@@ -79,7 +80,7 @@ class AESM2(PartsRanker):
     def losses(self, batch: Impressions) -> Losses:
         logit_B, specific, shared = self._scored(batch)
         return {
-            "bce": F.binary_cross_entropy_with_logits(logit_B, batch.label),
+            "bce": F.binary_cross_entropy_with_logits(exact(logit_B), batch.label),
             "specific": self.config.specific_weight * specific,
             "shared": self.config.shared_weight * shared,
         }

@@ -18,6 +18,7 @@ from isthmus.errors import ConfigError
 from isthmus.models.base import Losses, ModelConfig, Ranker, Widths, register, resumable
 from isthmus.models.hemp import Draws, SearchConfig, mean_probability_logit, search_domain
 from isthmus.nn import CrossNetwork, ExpertHierarchy, Experts, RowEmbedding, masks
+from isthmus.nn.precision import exact, full_precision
 from isthmus.schema import Absent, Schema
 
 SEARCH = 3  # the purpose of a generator: what a domain's search draws
@@ -116,7 +117,7 @@ class AREAD(Ranker):
         """Bagging: every used head is fitted by itself. Before the first search: their mean."""
         if self.config.loss == "mean" or not on_host(self.hierarchy.searched):
             return super().losses(batch)
-        logit_BT = self.head_logits(batch)
+        logit_BT = exact(self.head_logits(batch))
         used_BT = self.used_heads(batch.domain).to(logit_BT.dtype)
         each_BT = F.binary_cross_entropy_with_logits(
             logit_BT, batch.label[:, None].expand_as(logit_BT), reduction="none"
@@ -161,10 +162,11 @@ class AREAD(Ranker):
         training, own = self.training, distributed.dealt(feed.domains)
         self.eval()  # running statistics and no dropout: the network that serves
         try:
-            found = distributed.each(
-                lambda: self._searched(own, feed, extra, step),
-                then=self.embed.features.table.answer,
-            )
+            with full_precision(self.bias):
+                found = distributed.each(
+                    lambda: self._searched(own, feed, extra, step),
+                    then=self.embed.features.table.answer,
+                )
         finally:
             self.train(training)
         mask = [level.clone() for level in self.hierarchy.mask]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from isthmus.batch import Histories, Impressions
 from isthmus.errors import ConfigError
+from isthmus.nn.precision import exact
 from isthmus.schema import Frozen, Schema
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Ranker(Model):
         """Choose anew, on the feed's rows, what is searched and not learned, such as masks; nothing here."""
 
     def losses(self, batch: Impressions) -> Losses:
-        return {"bce": F.binary_cross_entropy_with_logits(self(batch), batch.label)}
+        return {"bce": F.binary_cross_entropy_with_logits(exact(self(batch)), batch.label)}
 
 
 class Retriever(Model):

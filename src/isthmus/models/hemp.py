@@ -21,6 +21,7 @@ from isthmus.batch import Impressions
 from isthmus.device import moved, on_host
 from isthmus.nn import ExpertHierarchy, masks
 from isthmus.nn.hierarchy import masked_gates
+from isthmus.nn.precision import exact
 from isthmus.optim import Watch, update
 from isthmus.schema import Absent, Frozen
 
@@ -160,7 +161,7 @@ def _expert_layer(h_ZSBI: Tensor, weight_ZSIO: Tensor, bias_ZS1O: Tensor) -> Ten
 
 def mean_probability_logit(logit: Tensor, used: Tensor, *, dim: int) -> Tensor:
     """Logit of the mean probability of the used heads (AREAD, inference), exact in the tails."""
-    unused = torch.where(used, 0.0, -torch.inf)
+    logit, unused = exact(logit), torch.where(used, 0.0, -torch.inf)
     yes = (F.logsigmoid(logit) + unused).logsumexp(dim)
     no = (F.logsigmoid(-logit) + unused).logsumexp(dim)
     return yes - no

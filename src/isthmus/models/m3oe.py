@@ -26,6 +26,7 @@ from isthmus.nn import (
     gated,
     relu_dropout,
 )
+from isthmus.nn.precision import exact
 from isthmus.nn.star import StarLinear
 from isthmus.schema import Schema
 
@@ -130,7 +131,9 @@ class M3oE(PartsRanker):
         self.eval()
         try:
             with _frozen(p for p in self.parameters() if p is not self.fusion):
-                return {"fusion": F.binary_cross_entropy_with_logits(self(batch), batch.label)}
+                return {
+                    "fusion": F.binary_cross_entropy_with_logits(exact(self(batch)), batch.label)
+                }
         finally:
             self.train()
 

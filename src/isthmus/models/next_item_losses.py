@@ -17,6 +17,7 @@ from isthmus.batch import Histories
 from isthmus.data.feed import generator
 from isthmus.device import looked_up, moved, on_host, picked, written
 from isthmus.models.base import ModelConfig
+from isthmus.nn.precision import exact, full_precision
 from isthmus.nn.towers import Routing
 from isthmus.schema import Schema
 
@@ -152,11 +153,13 @@ class NextItemLoss(nn.Module):
         routing = Routing.of(looked_up(of.group_I, target_N), len(of.sizes))
         if not len(target_N):
             return query_QNH.sum(2)
-        sorted_QNH, sorted_N = query_QNH.index_select(1, routing.order), routing.sort(target_N)
-        if self.config.loss == "softmax":
-            loss_QN = _full_softmax(sorted_QNH, of.place_I[sorted_N], routing.sizes, items, of)
-        else:
-            loss_QN = self._sampled(sorted_QNH, sorted_N, routing.sizes, items, of)
+        query_QNH, sorted_N = exact(query_QNH), routing.sort(target_N)
+        sorted_QNH = query_QNH.index_select(1, routing.order)
+        with full_precision(query_QNH):
+            if self.config.loss == "softmax":
+                loss_QN = _full_softmax(sorted_QNH, of.place_I[sorted_N], routing.sizes, items, of)
+            else:
+                loss_QN = self._sampled(sorted_QNH, sorted_N, routing.sizes, items, of)
         return torch.empty_like(loss_QN).index_copy(1, routing.order, loss_QN)
 
     def _sampled(

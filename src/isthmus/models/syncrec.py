@@ -16,6 +16,7 @@ from isthmus.batch import Histories
 from isthmus.device import moved, on_host
 from isthmus.models.base import Losses, Told, register
 from isthmus.models.sequential import SequentialRetriever, TransformerConfig
+from isthmus.nn.precision import exact
 from isthmus.nn.sequence import SequenceEmbedding, Tokens
 from isthmus.nn.towers import DomainLinear, Routing
 from isthmus.nn.transformer import PartFeedForward
@@ -227,7 +228,7 @@ class SyNCRec(SequentialRetriever):
         rows = (x.split(sizes) for x in (single_NH, cross_NH, user_N[order]))
         terms = []
         for single_XH, cross_XH, user_X in zip(*rows, strict=True):
-            agreement_XX = cross_XH @ single_XH.T / self.config.mim_temperature
+            agreement_XX = exact(cross_XH @ single_XH.T) / self.config.mim_temperature
             own_XX = user_X[:, None] == user_X
             own_XX.fill_diagonal_(False)
             agreement_XX = agreement_XX.masked_fill(own_XX, float("-inf"))

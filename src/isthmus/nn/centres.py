@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from isthmus import distributed
 from isthmus.device import on_host, picked
+from isthmus.nn.precision import exact, full_precision
 
 
 class Centres(nn.Module):
@@ -31,10 +32,11 @@ class Centres(nn.Module):
 
     @torch.no_grad()
     def forward(self, x_BI: Tensor) -> Tensor:
-        unit_BI = F.normalize(x_BI, dim=1)
-        if self.training:
-            self._follow(unit_BI)
-        return (unit_BI @ self.centre.T).argmax(dim=1)
+        with full_precision(x_BI):
+            unit_BI = F.normalize(exact(x_BI), dim=1)
+            if self.training:
+                self._follow(unit_BI)
+            return (unit_BI @ self.centre.T).argmax(dim=1)
 
     def _follow(self, unit_BI: Tensor) -> None:
         if not on_host(self.started):

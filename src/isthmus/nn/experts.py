@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from isthmus.nn.mlp import relu_dropout
 from isthmus.nn.normalise import EPS, NormaliseActive
+from isthmus.nn.precision import exact, full_precision
 
 MOMENTUM = 0.1  # of batch normalisation, as in torch
 
@@ -41,10 +42,10 @@ class ExpertLayer(nn.Module):
         if not self.training:
             weight_EIO, bias_E1O = self.folded()
             return torch.relu_(self._product(x, weight_EIO, bias_E1O))
-        h_EBO = self._product(x, self.weight)
-        if active_EB is None:
-            active_EB = h_EBO.new_ones(h_EBO.shape[:2])
-        normal_EBO, *noted = NormaliseActive.apply(h_EBO, active_EB)
+        h_EBO = exact(self._product(x, self.weight))
+        active_EB = h_EBO.new_ones(h_EBO.shape[:2]) if active_EB is None else exact(active_EB)
+        with full_precision(h_EBO):
+            normal_EBO, *noted = NormaliseActive.apply(h_EBO, active_EB)
         self._note(*noted)
         h_EBO = torch.addcmul(self.shift, normal_EBO, self.scale)
         return relu_dropout(h_EBO, self.dropout, True)

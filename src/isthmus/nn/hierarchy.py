@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from isthmus.nn import masks
 from isthmus.nn.experts import Experts
+from isthmus.nn.precision import full_precision
 
 FEW = 32
 """Domain ids up to which products over domains have one and the same size."""
@@ -75,14 +76,16 @@ class ExpertHierarchy(nn.Module):
         Softmax over the kept edges: columns of active experts sum to 1, all others are 0. With
         ``masked=False`` over all edges: what a domain would take if its mask kept everything.
         """
-        input_DX = torch.cat([domain_DK, self.groups(self.active()[0])], dim=1)
-        return [
-            masked_gates(
-                _by_row(input_DX, weight.flatten(1)).unflatten(1, weight.shape[1:]) + bias,
-                mask if masked else torch.ones_like(mask),
-            )
-            for weight, bias, mask in zip(self.gate_weight, self.gate_bias, self.mask, strict=True)
-        ]
+        levels = zip(self.gate_weight, self.gate_bias, self.mask, strict=True)
+        with full_precision(domain_DK):  # tables of a few rows, by which edges are kept or not
+            input_DX = torch.cat([domain_DK, self.groups(self.active()[0])], dim=1)
+            return [
+                masked_gates(
+                    _by_row(input_DX, weight.flatten(1)).unflatten(1, weight.shape[1:]) + bias,
+                    mask if masked else torch.ones_like(mask),
+                )
+                for weight, bias, mask in levels
+            ]
 
     def groups(self, active_DS: Tensor) -> Tensor:
         """Mean embedding of the first-level experts in use (zero before the first search): [D, K]."""

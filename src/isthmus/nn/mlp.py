@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from isthmus import distributed
 from isthmus.nn.normalise import NormaliseActive
+from isthmus.nn.precision import exact
 
 
 class _ReluDropout(torch.autograd.Function):
@@ -53,6 +54,7 @@ class BatchNorm(nn.BatchNorm1d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        x = exact(x)
         if self.training and distributed.divided():
             return self._of_parts(x)
         if self.training and len(x) < 2:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from isthmus import distributed
 from isthmus.device import moved, on_host
+from isthmus.nn.precision import exact, lowered
 from isthmus.nn.towers import OnePart, is_aligned, parts_of
 
 MOMENTUM, EPS = 0.1, 1e-5  # of batch normalisation, as in torch
@@ -89,7 +90,8 @@ class StarLinear(nn.Module):
         elif isinstance(sizes, OnePart):
             out_BO = sorted_BI @ (self.weight * sizes.of(self.part_weight))
         else:
-            out_BO = _StarProduct.apply(sorted_BI, self.weight, self.part_weight, sizes)
+            operands = lowered(sorted_BI, self.weight, self.part_weight)
+            out_BO = _StarProduct.apply(*operands, sizes)
         return out_BO + bias_PO.index_select(0, part_B)
 
 
@@ -117,6 +119,7 @@ class PartitionedNorm(nn.Module):
         self.few_rows = few_rows
 
     def forward(self, sorted_BI: Tensor, sizes: list[int]) -> Tensor:
+        sorted_BI = exact(sorted_BI)
         rows_P = moved(torch.tensor(sizes), sorted_BI.device)
         part_B = parts_of(sizes, sorted_BI.device)
         mean_PI, var_PI = self.mean, self.var

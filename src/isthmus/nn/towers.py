@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.device import moved, on_host
+from isthmus.nn.precision import lowered
 
 LINE = 16
 """Numbers of four bytes that a cache line holds."""
@@ -142,7 +143,8 @@ def grouped_linear(
     """``x @ weight[g] + bias[g]`` for the ``sizes[g]`` neighbouring rows of each group g: [B, O]."""
     if isinstance(sizes, OnePart):
         return sizes.linear(sorted_BI, weight_GIO, bias_GO)
-    out_BO: Tensor = _GroupedLinear.apply(sorted_BI.contiguous(), weight_GIO, bias_GO, sizes)
+    operands = lowered(sorted_BI.contiguous(), weight_GIO, bias_GO)
+    out_BO: Tensor = _GroupedLinear.apply(*operands, sizes)
     return out_BO
 
 
