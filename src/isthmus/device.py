@@ -28,7 +28,8 @@ def found(name: str) -> torch.device:
         name = "cuda" if gpus else "cpu"
     if name == "cpu":
         return torch.device("cpu")
-    index = int(name.partition(":")[2] or 0)
+    chosen = name.partition(":")[2]  # without: 0, or, of several processes, each its own
+    index = int(chosen) if chosen else torch.cuda.current_device() if gpus else 0
     if index < gpus:
         return torch.device("cuda", index)
     there = [f"cuda:{n} ({torch.cuda.get_device_name(n)})" for n in range(gpus)]

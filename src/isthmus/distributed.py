@@ -78,7 +78,7 @@ class _Now:
 def started() -> Iterator[Peers]:
     """Meet the processes that torchrun started with this one; without torchrun, be alone.
 
-    gloo carries what lies in main memory, nccl what lies on GPUs, of which each process takes one.
+    gloo carries what lies in main memory, nccl what lies on GPUs, where each process has its own.
 
     Raises:
         ConfigError: the environment names some of what a meeting takes, and not the rest; or those
@@ -101,9 +101,12 @@ def started() -> Iterator[Peers]:
     # its end, and a thread of a group that is there while Python ends may abort the process.
     import torch.distributed.nn.functional
 
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpus:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % gpus)
+    # two processes on one GPU are more than nccl can do
+    own_gpus = gpus >= int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > 0
+    backend = "cpu:gloo,cuda:nccl" if own_gpus else "gloo"
     store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
     store = PrefixStore(_attempt(), store)
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
