@@ -143,6 +143,17 @@ def test_few_rows_are_at_hand_all_of_them(tmp_path):
     assert ids([source.at_hand]) == ids([source.sample]) == list(range(105))
 
 
+def test_a_split_without_rows_gives_none(tmp_path):
+    prepared = planted(tmp_path, DOMAINS, 10)
+    pq.write_table(pq.read_table(prepared.file("train"))[:0], prepared.file("valid"))
+    prepared.manifest.splits["valid"] = {}
+    empty = Stream(prepared, "valid", seed=0, window=30)
+    assert (len(empty), empty.domains, list(empty.batches(0, 8))) == (0, [], [])
+    assert [len(empty[:]), len(empty.at_hand), len(empty.sample)] == [0, 0, 0]
+    feed = Feed(Stream(prepared, "train", seed=0, window=30), batch_size=8, seed=0, valid=empty)
+    assert len(feed.rows_of(1, "valid")) == 0
+
+
 def test_every_row_is_as_likely_at_hand_as_any_other(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "LEAST", 5)
     monkeypatch.setattr(module, "SAMPLE", 20)

@@ -121,14 +121,17 @@ class Stream:
         """Rows in the file's order; who takes neighbouring slices reads each group once."""
         start, stop, _ = rows.indices(len(self))
         ends = self._rows_G.cumsum()
-        parts = []
+        parts = [self._none()]
         for group in range(int(np.searchsorted(ends, start, side="right")), len(ends)):
             before = int(ends[group] - self._rows_G[group])
             if before >= stop:
                 break
             low, high = max(start - before, 0), min(stop, int(ends[group])) - before
             parts.append(self._group(group).take(torch.arange(low, high)))
-        return _one(parts or [self._group(0).take(torch.arange(0))])
+        return _one(parts)
+
+    def _none(self) -> Impressions:
+        return Block(0, self.groups.schema.num_columns).take(torch.arange(0))
 
     def _group(self, group: int) -> Block:
         """A group's rows; those of the one before are forgotten."""
@@ -155,13 +158,13 @@ class Stream:
         """Both, by one pass over all rows."""
         sizes_GD = self.groups.sizes_GD
         present = np.flatnonzero(sizes_GD.sum(0))
-        most = max(LEAST, SAMPLE // len(present))
+        most = max(LEAST, SAMPLE // max(1, len(present)))
         ranks = {d: self._ranks(int(sizes_GD[:, d].sum()), most, int(d)) for d in present.tolist()}
         evenly = self._ranks(len(self), SAMPLE)
         before_GD = np.cumsum(sizes_GD, axis=0) - sizes_GD
         before_G = np.cumsum(self._rows_G) - self._rows_G
-        block = Block(int(self._rows_G.max()), self.groups.schema.num_columns)
-        found: tuple[list[Impressions], list[Impressions]] = ([], [])
+        block = Block(int(self._rows_G.max(initial=0)), self.groups.schema.num_columns)
+        found = [self._none()], [self._none()]
         for group in np.flatnonzero(self._rows_G).tolist():
             rows = self.groups.read(group, block, 0)
             places = [_within(evenly, before_G[group], rows)]
