@@ -24,6 +24,7 @@ SMALL = {
         "experts": [2, 4],
         "expert_hidden": [[8], [8]],
     },
+    "ple": {"levels": [[8, 6], [4]], "tower_hidden": [4]},
 }
 OWN = {
     "mlp": {"embed.domain.weight"},
@@ -34,6 +35,21 @@ OWN = {
         *(f"tower.layers.{n}.{kind}" for n in (0, 1) for kind in ("weight", "bias")),
     },
     "aread": {"embed.domain.weight", "domain_head"},
+    "ple": {
+        "embed.domain.weight",
+        "levels.0.shared_gate_own.weight",
+        "levels.0.shared_gate_own.bias",
+        *(
+            f"levels.{n}.{part}.{kind}"
+            for n in (0, 1)
+            for part in ("gate", "specific.first")
+            for kind in ("weight", "bias")
+        ),
+        # whose domains are counted by the second dimension
+        "levels.0.specific.rest.0.weight",
+        "levels.0.specific.rest.0.bias",
+        *(f"tower.layers.{n}.{kind}" for n in (0, 1) for kind in ("weight", "bias")),
+    },
 }
 
 
@@ -59,10 +75,10 @@ def test_own_rows_are_those_that_nobody_else_reads(name):
 def test_what_has_no_part_of_a_domain_has_none():
     schema = toy_schema()
     rows = sample(toy_impressions(schema, 400), schema.num_domains)
-    assert own_slices(made("mlp", schema, domain_blind=True), 1, rows) == []
+    assert own_slices(made("mlp", schema, domain_blind=True), 1, rows) == {}
     kind = models.get("mlp")
     model = Mamdr(kind.Config(hidden=(8,), embedding_dim=4), schema, kind, MamdrConfig())
-    assert own_slices(model, 1, rows) == []
+    assert own_slices(model, 1, rows) == {}
 
 
 def test_a_retrievers_start_and_gate_are_its_domains_own():
@@ -71,7 +87,7 @@ def test_a_retrievers_start_and_gate_are_its_domains_own():
     found = own_slices(made("syncrec", schema, inference="both"), 2, rows)
     assert "start.weight" in found
     assert "single_head.gate.weight" in found
-    assert own_slices(made("syncrec", schema, inference="cross"), 2, rows) == []
+    assert own_slices(made("syncrec", schema, inference="cross"), 2, rows) == {}
 
 
 def tasted(schema, rows, seed, *, opposed=None):
@@ -84,7 +100,7 @@ def tasted(schema, rows, seed, *, opposed=None):
     return replace(made, label=label)
 
 
-@pytest.mark.parametrize("name", ["mmoe", "aread"])
+@pytest.mark.parametrize("name", ["mmoe", "aread", "ple"])
 def test_training_it_helps_the_domain_and_moves_no_bit_of_others(name):
     """A joint model that learnt one taste for all; then one domain's turns out to be the opposite."""
     schema, domain = toy_schema(), 2
@@ -94,17 +110,18 @@ def test_training_it_helps_the_domain_and_moves_no_bit_of_others(name):
     rows, held = (tasted(schema, 900, seed, opposed=domain) for seed in (2, 3))
     own, held_own = (r[(r.domain == domain).nonzero().squeeze(1)] for r in (rows, held))
     assert domain_score(model, held_own) < 0.4
-    names = own_slices(model, domain, sample(rows, schema.num_domains))
+    slices = own_slices(model, domain, sample(rows, schema.num_domains))
     before = {key: value.clone() for key, value in model.state_dict().items()}
     scores = probabilities(model, held)
     feed = Feed(own, batch_size=64, seed=0)
-    tune_part(model, domain, names, feed, partial(domain_score, rows=held_own), config)
+    tune_part(model, domain, slices, feed, partial(domain_score, rows=held_own), config)
     assert domain_score(model, held_own) > 0.6
     other = (held.domain != domain).numpy()
     assert probabilities(model, held)[other].tobytes() == scores[other].tobytes()
     for key, value in model.state_dict().items():
         changed = value != before[key]
-        if key in names:
+        if key in slices:
+            changed = changed.movedim(slices[key], 0)
             assert changed.flatten(1).any(1).nonzero().flatten().tolist() == [domain], key
         else:
             assert not changed.any(), key

@@ -76,12 +76,12 @@ class _Runs:
         if not len(own):
             return []
         domains = model.schema.num_domains
-        names = own_slices(model, domain, sample(rows, domains))
-        if names:
+        slices = own_slices(model, domain, sample(rows, domains))
+        if slices:
             own = rows.take(own) if isinstance(rows, Windows) else rows[own]
             feed = Feed(own, batch_size=self.train.batch_size, seed=self.seed)
-            tune_part(model, domain, names, feed, score(held if len(held) else own), self.train)
-        return names
+            tune_part(model, domain, slices, feed, score(held if len(held) else own), self.train)
+        return list(slices)
 
 
 class Rankers(_Runs):

@@ -15,54 +15,57 @@ from isthmus.nn import EmbeddingTable
 from isthmus.training.fit import TrainConfig, fit
 
 Rows = Impressions | Histories
+Slices = dict[str, int]
+"""The dimension that counts domain ids, by the parameter's name."""
 
 
 @torch.inference_mode()
-def own_slices(model: Model, domain: int, rows: Rows) -> list[str]:
-    """The parameters with a row a domain id, of which this domain's is read by its own rows alone.
+def own_slices(model: Model, domain: int, rows: Rows) -> Slices:
+    """The parameters with a slice a domain id, of which this domain's is read by its own rows alone.
 
-    That is tried out, not believed: where another value in the row changes a bit of what other
+    That is tried out, not believed: where another value in the slice changes a bit of what other
     domains' ``rows`` are scored, or nothing of its own domain's, the parameter is left out. Tables
     that the row-wise optimiser trains are left out, as is all of a model under MAMDR, whose domains
     differ in all weights.
     """
     if isinstance(model, Mamdr):
-        return []
+        return {}
     model.eval()
     tables = {id(m.weight) for m in model.modules() if isinstance(m, EmbeddingTable)}
     own_B, before = rows.domain == domain, _scores(model, rows)
-    found = []
+    found = {}
     for name, parameter in model.named_parameters():
-        if parameter.dim() == 0 or len(parameter) != model.schema.num_domains + 1:
-            continue
         if id(parameter) in tables:
             continue
-        kept = parameter[domain].clone()
-        parameter[domain] += 1 + kept.abs()
-        after = _scores(model, rows)
-        parameter[domain] = kept
-        if torch.equal(before[~own_B], after[~own_B]) and not torch.equal(
-            before[own_B], after[own_B]
-        ):
-            found.append(name)
+        for axis, length in enumerate(parameter.shape):
+            if length != model.schema.num_domains + 1:
+                continue
+            own = parameter.select(axis, domain)
+            kept = own.clone()
+            own += 1 + kept.abs()
+            after = _scores(model, rows)
+            own.copy_(kept)
+            is_read = not torch.equal(before[own_B], after[own_B])
+            if is_read and torch.equal(before[~own_B], after[~own_B]):
+                found[name] = axis
     return found
 
 
 def tune_part(
     model: Model,
     domain: int,
-    names: list[str],
+    slices: Slices,
     feed: Feed,
     score: Callable[[Model], float],
     config: TrainConfig,
 ) -> None:
-    """Train the domain's rows of the parameters ``names`` on ``feed``; put the best into ``model``.
+    """Train the domain's ``slices`` on ``feed``; put the best into ``model``.
 
     ``feed`` holds the domain's rows alone. ``model`` scores in evaluation mode meanwhile, so that
-    neither running statistics nor searched masks move. Other domains' rows stay as they are.
+    neither running statistics nor searched masks move. Other domains' slices stay as they are.
     """
     model.requires_grad_(False)
-    part = _Part(model, domain, names)
+    part = _Part(model, domain, slices)
 
     def of_model(_: Model) -> float:
         part.put()
@@ -79,15 +82,17 @@ def sample(rows: Rows, domains: int, most: int = 8) -> Rows:
 
 
 class _Part(Model):
-    """The domain's rows as the only parameters; the model itself is none of its modules."""
+    """The domain's slices as the only parameters; the model itself is none of its modules."""
 
     name = "part"
     paper = ""
 
-    def __init__(self, model: Model, domain: int, names: list[str]) -> None:
+    def __init__(self, model: Model, domain: int, slices: Slices) -> None:
         super().__init__(model.config, model.schema)
-        self.domain, self.names = domain, names
-        self.rows = nn.ParameterList(model.get_parameter(n)[domain].clone() for n in names)
+        self.domain, self.slices = domain, slices
+        self.own = nn.ParameterList(
+            model.get_parameter(name).select(axis, domain).clone() for name, axis in slices.items()
+        )
         self._outside = (model, _Losses(model))  # no modules: fit neither trains nor stores them
 
     @property
@@ -98,9 +103,9 @@ class _Part(Model):
     def losses(self, batch: Rows) -> Losses:
         place = torch.tensor([self.domain])
         whole = {}
-        for name, row in zip(self.names, self.rows, strict=True):
-            fixed = self.model.get_parameter(name)
-            whole[f"model.{name}"] = fixed.index_copy(0, place.to(fixed.device), row[None])
+        for (name, axis), own in zip(self.slices.items(), self.own, strict=True):
+            fixed, one = self.model.get_parameter(name), own.unsqueeze(axis)
+            whole[f"model.{name}"] = fixed.index_copy(axis, place.to(fixed.device), one)
         losses: Losses = functional_call(self._outside[1], whole, (batch,))
         return losses
 
@@ -112,9 +117,9 @@ class _Part(Model):
 
     @torch.no_grad()
     def put(self) -> None:
-        """Write the rows into the model."""
-        for name, row in zip(self.names, self.rows, strict=True):
-            self.model.get_parameter(name)[self.domain] = row
+        """Write the slices into the model."""
+        for (name, axis), own in zip(self.slices.items(), self.own, strict=True):
+            self.model.get_parameter(name).select(axis, self.domain).copy_(own)
 
 
 class _Losses(nn.Module):
