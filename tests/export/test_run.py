@@ -6,7 +6,6 @@ import shutil
 import sys
 
 import numpy as np
-import onnx
 import pytest
 
 from isthmus.errors import ConfigError, DataError, IntegrityError
@@ -14,7 +13,6 @@ from isthmus.evaluation import compare
 from isthmus.evaluation.types import UNKNOWN
 from isthmus.experiment import load_model, predict
 from isthmus.export import Exported, ExportError, Wanted, check, export
-from isthmus.export.runtime import GraphSession
 from isthmus.files import sha256
 from isthmus.inference import probabilities
 from isthmus.store import Run
@@ -65,22 +63,6 @@ def test_the_manifest_says_what_is_there(aread, data, tmp_path):
     )
     there = {path.name for path in (tmp_path / "out").iterdir()}
     assert there == {"export.json", *found.files}
-
-
-def test_sessions_share_their_weights(aread, data, tmp_path):
-    """What the manifest places is what a graph reads by itself, and all that graphs share."""
-    found = export(aread, tmp_path / "out", data)
-    rows = data.impressions("test")[:50]
-    alone = GraphSession(found.path / found.manifest.graphs["books"].file, aread.schema)
-    np.testing.assert_array_equal(found.session("books")(rows), alone(rows))
-    graph = onnx.load(found.path / "000-unknown.onnx", load_external_data=False).graph
-    outside = {w.name for w in graph.initializer if w.data_location == onnx.TensorProto.EXTERNAL}
-    assert outside == {one.name for one in found.manifest.weights}
-    table = next(one for one in found.manifest.weights if one.name == "table:hour")
-    values = np.fromfile(found.path / table.file, table.dtype, 25 * 4, offset=table.offset)
-    start = load_model(aread).embed.features.starts["hour"]
-    wanted = load_model(aread).embed.features.table.weight[start : start + 25].detach().numpy()
-    np.testing.assert_array_equal(values.reshape(table.shape), wanted)
 
 
 def test_the_same_run_gives_the_same_bytes(aread, data, tmp_path):

@@ -209,7 +209,7 @@ class Paths:
     def _around(self, graph: Graph, parts: list[str], kept: Kept, domain: int) -> str:
         """What goes past the hierarchy: [N, W], or [N, 1] or [1] for all heads alike."""
         model, parts = self._model, list(parts)
-        constant = model.bias
+        constant: Tensor = model.bias
         terms = []
         if model.cross is not None and model.cross_head is not None:
             steps_L, plus_I = _cross_constants(model.cross)
@@ -280,8 +280,8 @@ def _cross_times(graph: Graph, dots_NL: str, steps_L: Sequence[float]) -> str:
     dots = graph.ops(
         "Split", dots_NL, graph.ints(*[1] * len(steps_L)), outputs=len(steps_L), axis=1
     )
-    times = graph.weight(np.float32([[1]]))
+    times = graph.weight(np.ones((1, 1), np.float32))
     for dot, step in zip(dots, steps_L, strict=True):
-        more = graph.op("Add", times, graph.weight(np.float32([[step]])))
+        more = graph.op("Add", times, graph.weight(np.full((1, 1), step, np.float32)))
         times = graph.op("Add", more, graph.op("Mul", times, dot))
     return times

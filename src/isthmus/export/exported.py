@@ -1,8 +1,6 @@
 """An export on disk."""
 
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +9,12 @@ from isthmus.batch import Impressions
 from isthmus.errors import ConfigError
 from isthmus.evaluation.types import UNKNOWN
 from isthmus.export.manifest import MEND, ExportManifest, read
-from isthmus.export.runtime import GraphSession, shared_weights
+from isthmus.export.runtime import GraphSession
 from isthmus.files import verify
 
 
 class Exported:
-    """A directory of graphs, and what its manifest says; its sessions share the weights in memory.
+    """A directory of graphs, and what its manifest says.
 
     Attributes:
         path: the directory.
@@ -54,11 +52,7 @@ class Exported:
                 f"{self.path} has no domain {domain!r}; it has: {', '.join(self.manifest.graphs)}"
             )
         file = self.path / self.manifest.graphs[domain].file
-        return GraphSession(file, self.manifest.features, self._shared)
-
-    @cached_property
-    def _shared(self) -> dict[str, Any]:
-        return shared_weights(self.path, self.manifest.weights)
+        return GraphSession(file, self.manifest.features)
 
     def probabilities(self, rows: Impressions) -> NDArray[np.float64]:
         """P(label = 1) of every row, each by its own domain's graph: [B] float64.

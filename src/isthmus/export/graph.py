@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from isthmus.errors import ConfigError
-from isthmus.export.manifest import Placed
 
 OLDEST = 18
 """The first opset in which all nodes are as they are written here: of onnxruntime 1.14 (2023)."""
@@ -38,15 +37,10 @@ def checked_opset(opset: int) -> int:
 
 
 class WeightsFile:
-    """Tensors in one file, which is mapped into memory by every graph that names a part of it.
-
-    Attributes:
-        path: the file.
-        placed: what lies where.
-    """
+    """Tensors in one file, which is mapped into memory by every graph that names a part of it."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.placed = path, list[Placed]()
+        self.path = path
         self._file: BinaryIO = path.open("xb")
 
     def add(self, name: str, values: Array) -> TensorProto:
@@ -64,10 +58,6 @@ class WeightsFile:
         where = {"location": self.path.name, "offset": place, "length": values.nbytes}
         for key, value in where.items():
             tensor.external_data.add(key=key, value=str(value))
-        kind, shape = values.dtype.name, values.shape
-        self.placed.append(
-            Placed(name=name, file=self.path.name, offset=place, dtype=kind, shape=shape)
-        )
         return tensor
 
     def close(self) -> None:

@@ -2,13 +2,11 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from isthmus.evaluation.types import UNKNOWN
 from isthmus.export.aread import Kept, Paths
 from isthmus.export.graph import WeightsFile
-from isthmus.export.manifest import Placed
 from isthmus.export.stored import by_vocabulary
 from isthmus.export.whole import write_whole
 from isthmus.models import Ranker
@@ -19,13 +17,8 @@ TABLES, PARTS = "tables.bin", "shared.bin"
 """Weights that graphs share: the embeddings, and all that is no domain's own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Maker:
-    """``write``: domain id -> its graph's file, which is there from then on, and what of the experts
-    it has. ``weights``: what several graphs read."""
-
-    write: Callable[[int], tuple[str, Kept]]
-    weights: tuple[Placed, ...] = ()
+Maker = Callable[[int], tuple[str, Kept]]
+"""Domain id -> its graph's file, which is there from then on, and what of the experts it has."""
 
 
 def maker_of(model: Ranker, directory: Path, kept: Run, opset: int) -> Maker:
@@ -37,7 +30,7 @@ def maker_of(model: Ranker, directory: Path, kept: Run, opset: int) -> Maker:
     facts = {"run": kept.name, "data": kept.data.name}
     if not isinstance(model, AREAD):
         file = write_whole(model, directory, opset, facts)
-        return Maker(lambda _: (file, Kept((), ())))
+        return lambda _: (file, Kept((), ()))
     tables, parts = (WeightsFile(directory / name) for name in (TABLES, PARTS))
     rows = by_vocabulary(model.embed.features, model.schema.tables)
     paths = Paths(model, rows, tables, parts)
@@ -51,7 +44,7 @@ def maker_of(model: Ranker, directory: Path, kept: Run, opset: int) -> Maker:
         (directory / file).write_bytes(graph.SerializeToString())
         return file, paths.kept(domain)
 
-    return Maker(write, (*tables.placed, *parts.placed))
+    return write
 
 
 def _plain(name: str) -> str:

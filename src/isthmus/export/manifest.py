@@ -25,16 +25,6 @@ class Input(Frozen):
     shape: tuple[int | str, ...]
 
 
-class Placed(Frozen):
-    """A weight that several graphs read: where it lies, so that sessions can share it in memory."""
-
-    name: str
-    file: str
-    offset: int
-    dtype: str
-    shape: tuple[int, ...]
-
-
 class DomainGraph(Frozen):
     """What scores a domain's rows.
 
@@ -75,7 +65,6 @@ class ExportManifest(Frozen):
 
     ``run_digest`` is the SHA-256 of the run's own manifest. ``graphs`` holds what scores a domain by
     the domain's name; the unknown domain is that of id 0. ``table_bytes``: of the embeddings as stored.
-    ``weights`` lie in files that several graphs read.
     """
 
     model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True)
@@ -95,7 +84,6 @@ class ExportManifest(Frozen):
     inputs: tuple[Input, ...]
     output: str
     graphs: dict[str, DomainGraph]
-    weights: tuple[Placed, ...] = ()
     cost: TableCost | None = None
     files: dict[str, Digest]
 

@@ -87,7 +87,6 @@ def export(
             inputs=_inputs(as_stored),
             output=OUTPUT,
             graphs=graphs,
-            weights=maker.weights,
             cost=cost,
             files=digests(aside, [path.name for path in aside.iterdir()]),
         )
@@ -144,7 +143,7 @@ def _checked(
         trial = TableTrial(prepared.impressions("test"), trained)
     with reporter.task("export", len(chosen)) as advance:
         for domain in chosen:
-            file, kept = maker.write(domain)
+            file, kept = maker(domain)
             found = difference(session(file), *models, rows_of(valid, domain))
             graphs[names[domain]] = DomainGraph(
                 id=domain,

@@ -1,8 +1,6 @@
 """Graphs at work in onnxruntime."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -10,7 +8,6 @@ from numpy.typing import NDArray
 
 from isthmus.batch import Impressions
 from isthmus.errors import IsthmusError
-from isthmus.export.manifest import Placed
 from isthmus.schema import Schema
 
 Ints = NDArray[np.int64]
@@ -22,17 +19,11 @@ class ExportError(IsthmusError):
 
 
 class GraphSession:
-    """A ranker's graph, on one thread. Raises ExportError where onnxruntime cannot load it.
+    """A ranker's graph, on one thread. Raises ExportError where onnxruntime cannot load it."""
 
-    ``shared``: weights that it reads where they are, as ``shared_weights`` gives them; without
-    them it reads a copy of its own.
-    """
-
-    def __init__(self, path: Path, schema: Schema, shared: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, path: Path, schema: Schema) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        for name, value in (shared or {}).items():
-            options.add_initializer(name, value)
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
@@ -58,18 +49,6 @@ class GraphSession:
             part = {name: values[start : start + BATCH] for name, values in feeds.items()}
             parts.append(self._session.run(None, part)[0])
         return np.concatenate(parts)
-
-
-def shared_weights(directory: Path, weights: Sequence[Placed]) -> dict[str, Any]:
-    """Weights for all sessions of a directory, mapped into memory: what no session reads is never
-    loaded, and what several read is there once. Keep them as long as the sessions."""
-    found = {}
-    for one in weights:
-        if 0 not in one.shape:
-            file, kind = directory / one.file, np.dtype(one.dtype)
-            values = np.memmap(file, kind, "r", one.offset, one.shape)
-            found[one.name] = onnxruntime.OrtValue.ortvalue_from_numpy(values)
-    return found
 
 
 def by_name(schema: Schema, features_BC: Ints) -> dict[str, Ints]:
