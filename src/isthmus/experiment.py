@@ -32,7 +32,7 @@ from isthmus.schema import Schema
 from isthmus.store import DataRef, Run, Store
 from isthmus.trackers.runs import tracked
 from isthmus.training import checkpoint
-from isthmus.training.fit import fit
+from isthmus.training.fit import fit, tables_as
 from isthmus.training.isolated import train_isolated
 from isthmus.training.state import TrainingState
 
@@ -210,7 +210,8 @@ def _train_joint(
     config: RunConfig, prepared: Prepared, kept: Run, reporter: Reporter, *, on_epoch: OnEpoch
 ) -> tuple[Ranker, TrainingState]:
     torch.manual_seed(config.seed)
-    model = _whole(config.identity(), prepared.schema)
+    with tables_as(config.train):
+        model = _whole(config.identity(), prepared.schema)
     train, table = config.train, prepared.table("valid")
     valid = rows(config, prepared, "valid")
     feed = Feed(

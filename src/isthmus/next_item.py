@@ -21,7 +21,7 @@ from isthmus.models.isolated_retrievers import DomainRetriever, IsolatedRetrieve
 from isthmus.progress import Reporter
 from isthmus.store import Run
 from isthmus.training import checkpoint
-from isthmus.training.fit import fit
+from isthmus.training.fit import fit, tables_as
 from isthmus.training.isolated_retrievers import train_isolated_retrievers
 from isthmus.training.state import TrainingState
 
@@ -37,7 +37,8 @@ def train_retriever(
     """Train until the validation split's ``train.metric`` no longer rises."""
     torch.manual_seed(config.seed)
     kind, train = _kind(config.model), config.train
-    model = kind(config.model_settings(), prepared.schema)
+    with tables_as(train):
+        model = kind(config.model_settings(), prepared.schema)
     valid = Held(prepared, "valid")
     feed = Feed(
         thinned(training_rows(kind, prepared), most_rows(prepared, train.max_rows), config.seed),

@@ -12,7 +12,10 @@ from torch.distributed.tensor import DTensor
 
 from isthmus import distributed
 from isthmus.nn import EmbeddingTable
-from isthmus.nn.sharded import ShardedTable, all_processes, shard_tables
+from isthmus.nn import sharded as sharding
+from isthmus.nn.embedding import first_rows
+from isthmus.nn.sequence import item_table
+from isthmus.nn.sharded import ShardedTable, all_processes, made_sharded, shard_tables
 from isthmus.optim import RowAdam
 from tests.processes import together
 
@@ -146,6 +149,37 @@ def check_uneven(rank):
     assert torch.equal(sharded.first(ids), plain.first(ids))
 
 
+def check_made_without_a_whole(rank):
+    """The bytes of whole tables, whatever blocks they are drawn in, and of what is drawn next."""
+    for rows, dim, block in ((1001, 3, 16), (40, 16, 48), (7, 2, 16), (2, 3, 16), (1003, 1, 2**20)):
+        torch.manual_seed(1)
+        plain, then = EmbeddingTable(rows, dim), torch.randn(5)
+        torch.manual_seed(1)
+        before, sharding._BLOCK = sharding._BLOCK, block
+        with made_sharded(all_processes()):
+            made = EmbeddingTable(rows, dim)
+        sharding._BLOCK = before
+        assert torch.equal(torch.randn(5), then)
+        assert torch.equal(whole(made), plain.weight)
+        own = made.weight.to_local()
+        assert own.untyped_storage().nbytes() == own.numel() * 4
+    assert not distributed.is_sharded(EmbeddingTable(7, 2).weight)
+
+
+def check_items(rank):
+    """Row 0 is padding, wherever it lies; the first rows are those of a whole table."""
+    torch.manual_seed(1)
+    plain = item_table(11, 4, sparse=True)
+    torch.manual_seed(1)
+    with made_sharded(all_processes()):
+        made = item_table(11, 4, sparse=True)
+    model = nn.ModuleList([made])
+    shard_tables(model, all_processes())
+    assert torch.equal(whole(model[0]), plain.weight)
+    assert torch.equal(first_rows(model[0], 9), first_rows(plain, 9))
+    assert not first_rows(model[0], 1).any()
+
+
 def check_refusals(rank):
     _, sharded = models()
     for bad in (ROWS, -1):
@@ -166,6 +200,8 @@ def check_all(rank):
     check_steps(rank)
     check_memory(rank)
     check_uneven(rank)
+    check_made_without_a_whole(rank)
+    check_items(rank)
     check_refusals(rank)
     check_fewer_rows_than_processes(rank)
 

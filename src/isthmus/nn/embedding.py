@@ -3,7 +3,8 @@
 Shape letters: B rows, C columns, F features, K embedding width, R rows of the table, U unique ids.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,16 @@ class _Lookup(torch.autograd.Function):
         return sparse, None
 
 
+def _drawn(rows: int, dim: int, std: float) -> Tensor:
+    return torch.empty(rows, dim).normal_(std=std)
+
+
+class _Making:
+    """How the first values of tables are made; ``nn.sharded.made_sharded`` changes it for a while."""
+
+    values: ClassVar[Callable[[int, int, float], Tensor]] = staticmethod(_drawn)
+
+
 class EmbeddingTable(nn.Module):
     """A table of embeddings that the row-wise optimiser trains: ids [...] -> [..., K].
 
@@ -51,7 +62,7 @@ class EmbeddingTable(nn.Module):
 
     def __init__(self, rows: int, dim: int, *, std: float = 0.01) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(rows, dim).normal_(std=std))
+        self.weight = nn.Parameter(_Making.values(rows, dim, std))
 
     def forward(self, ids: Tensor) -> Tensor:
         rows: Tensor = _Lookup.apply(self.weight, ids)

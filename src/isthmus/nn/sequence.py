@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from isthmus.batch import Histories
 from isthmus.device import moved
-from isthmus.nn.embedding import EmbeddingTable
+from isthmus.nn.embedding import EmbeddingTable, own_rows
 from isthmus.nn.transformer import dropout
 
 
@@ -203,6 +203,6 @@ def item_table(items: int, width: int, *, sparse: bool) -> nn.Embedding | Embedd
     else:
         table = nn.Embedding(items, width)
         nn.init.normal_(table.weight, std=0.02)
-    with torch.no_grad():
-        table.weight[0] = 0
+    own, first = own_rows(table.weight.detach())
+    own[: int(first == 0)] = 0
     return table

@@ -10,7 +10,10 @@ Shape letters: P processes, R rows of a table, S rows of a shard, K embedding wi
 A rows that others ask of this process.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -19,10 +22,11 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
 
-from isthmus.distributed import peers
+from isthmus.distributed import is_sharded, peers
 from isthmus.distributed import sent as counted
-from isthmus.nn.embedding import EmbeddingTable, own_rows, share_of
+from isthmus.nn.embedding import EmbeddingTable, _Making, own_rows, share_of
 
+_BLOCK = 2**20  # numbers of a table that are drawn at a time, of which 16 are a divisor
 _NONE = -1  # in place of a table's number: this process asks nothing more
 
 
@@ -46,10 +50,42 @@ def sharded(rows: Tensor, shape: Sequence[int], mesh: DeviceMesh) -> DTensor:
     )
 
 
+@contextmanager
+def made_sharded(mesh: DeviceMesh) -> Iterator[None]:
+    """Make the tables of models without any process holding a whole one; ``shard_tables`` follows.
+
+    Values are the very bytes of whole tables, and so is what is drawn after them.
+    """
+    before, _Making.values = _Making.values, partial(_drawn, mesh)
+    try:
+        yield
+    finally:
+        _Making.values = staticmethod(before)
+
+
+def _drawn(mesh: DeviceMesh, rows: int, dim: int, std: float) -> DTensor:
+    """What ``torch.empty(rows, dim).normal_(std=std)`` draws, block by block, and its own rows kept.
+
+    torch draws normal numbers in sixteens, but for the last of a tensor, so that blocks of a multiple
+    of 16 hold what one tensor would: a test holds it to that.
+    """
+    own, end = share_of(rows, mesh.get_local_rank(), mesh.size()), rows * dim
+    kept, first = torch.empty(len(own) * dim), own.start * dim
+    starts = [*range(0, end - 15, _BLOCK)] or [0]
+    for start, stop in pairwise([*starts, end]):
+        block = torch.empty(stop - start).normal_(std=std)
+        common = range(max(start, first), min(stop, own.stop * dim))
+        if common:
+            kept[common.start - first : common.stop - first] = block[
+                common.start - start : common.stop - start
+            ]
+    return sharded(kept.view(len(own), dim), (rows, dim), mesh)
+
+
 def shard_tables(model: nn.Module, mesh: DeviceMesh) -> None:
     """Turn every ``EmbeddingTable`` of a model, the same in all processes, into a sharded one.
 
-    Values stay as they are. The whole table is in memory until then, and never after.
+    Values stay as they are. Tables that are whole until then are in memory once.
     """
     exchange = Exchange(mesh)
     made: dict[EmbeddingTable, ShardedTable] = {}
@@ -170,7 +206,8 @@ class ShardedTable(EmbeddingTable):
 
     def __init__(self, table: EmbeddingTable, exchange: Exchange) -> None:
         nn.Module.__init__(self)
-        self.weight = nn.Parameter(shard(table.weight, exchange.mesh))
+        weight = table.weight.detach()
+        self.weight = nn.Parameter(weight if is_sharded(weight) else shard(weight, exchange.mesh))
         self.shard_rows = max(1, -(-len(table.weight) // exchange.processes))
         self._exchange, self._number = exchange, len(exchange.tables)
         exchange.tables.append(self)

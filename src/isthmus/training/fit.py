@@ -209,6 +209,18 @@ def _same_start(model: Model, state: TrainingState) -> None:
     distributed.broadcast(model.state_dict().values())
 
 
+@contextmanager
+def tables_as(config: TrainConfig) -> Iterator[None]:
+    """Models made inside have tables as ``config`` wants them: whole, or nowhere whole."""
+    if not (config.shard_embeddings and distributed.peers().together):
+        yield
+        return
+    from isthmus.nn.sharded import all_processes, made_sharded
+
+    with made_sharded(all_processes()):
+        yield
+
+
 def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizers:
     """Row-wise Adam for embedding tables, fused Adam for everything else."""
     tables = [m.weight for m in model.modules() if isinstance(m, EmbeddingTable)]
