@@ -107,8 +107,9 @@ def started() -> Iterator[Peers]:
     # two processes on one GPU are more than nccl can do
     own_gpus = gpus >= int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > 0
     backend = "cpu:gloo,cuda:nccl" if own_gpus else "gloo"
+    attempt = _attempt()
     store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
-    store = PrefixStore(_attempt(), store)
+    store = PrefixStore(attempt, store)
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:
         yield peers()

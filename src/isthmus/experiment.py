@@ -77,7 +77,7 @@ def run(
         return kept
     with several.held(kept) as finished:
         if finished:
-            return kept
+            return several.ended(kept)
         with tracked(config, kept, reporter) as trackers:
             on_epoch = trackers.before(on_epoch)
             state = _train(config, prepared, kept, splits, on_epoch, reporter)

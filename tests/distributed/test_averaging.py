@@ -161,6 +161,16 @@ def test_the_environment_of_several_processes_is_whole(monkeypatch):
         distributed.started().__enter__()
 
 
+def test_restarts_over_machines_need_a_store_of_their_own(monkeypatch):
+    """Else torchrun's store gives the addresses of processes that are gone."""
+    there = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "localhost"}
+    there |= {"MASTER_PORT": "1", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    for name, value in {**there, "TORCHELASTIC_MAX_RESTARTS": "3"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"):
+        distributed.started().__enter__()
+
+
 def test_one_process_of_torchrun_is_alone(monkeypatch):
     for name, value in zip(distributed.ENVIRONMENT, ("0", "1", "localhost", "1"), strict=True):
         monkeypatch.setenv(name, value)
