@@ -178,6 +178,7 @@ def test_runs_that_are_no_one_graph(aread, data, tmp_path):
     for changes, said in (
         ({"model": "lightgbm"}, "a format of its own"),
         ({"scope": "isolated"}, "many models"),
+        ({"scope": "mamdr"}, "many models"),
     ):
         manifest = aread.manifest.model_copy(update={"config": {**aread.config, **changes}})
         with pytest.raises(ConfigError, match=said):

@@ -39,7 +39,7 @@ def maker_of(model: Ranker, directory: Path, kept: Run, opset: int) -> Maker:
     names = (UNKNOWN, *kept.schema.domains)
 
     def write(domain: int) -> tuple[str, Kept]:
-        file = f"{domain:03}-{_plain(names[domain])}.onnx"
+        file = f"{domain:03}-{_plain(names[domain])}".rstrip("-") + ".onnx"
         graph = paths.model(domain, opset, {**facts, "domain": names[domain]})
         (directory / file).write_bytes(graph.SerializeToString())
         return file, paths.kept(domain)

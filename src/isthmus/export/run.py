@@ -108,10 +108,10 @@ def _refuse(kept: Run, out: Path, wanted: Wanted) -> None:
             f"run {kept.name!r} is of {kept.config['model']!r}, which has a format of its own: a file "
             f"in {kept.path} that it reads by itself; exported are networks"
         )
-    if kept.config["scope"] in ("isolated", "guarded"):
+    if kept.config["scope"] != "joint":
         raise ConfigError(
-            f"run {kept.name!r} is {kept.config['scope']}: it is many models with vocabularies of "
-            "their own, and no one graph; export a joint run"
+            f"run {kept.name!r} is of scope {kept.config['scope']!r}: many models, of which each "
+            "domain has its own, and no one graph; export a joint run"
         )
     if strange := [name for name in wanted.domains if name not in kept.schema.domains]:
         known = kept.schema.domains
