@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,11 +60,10 @@ class Used:
 def disk(folder: Path) -> int:
     """Bytes that a folder holds on the disk."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_blocks * 512
-        except OSError:
-            continue  # removed since
+    for place, _, names in os.walk(folder):  # it passes over folders that are removed meanwhile
+        for name in names:
+            with suppress(OSError):
+                total += os.stat(os.path.join(place, name)).st_blocks * 512  # noqa: PTH116, PTH118
     return total
 
 

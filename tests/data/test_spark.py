@@ -116,9 +116,10 @@ def test_odd_rows_in_files_of_every_kind(tmp_path: Path) -> None:
 
 
 def test_splits_by_column_and_by_user(tmp_path: Path) -> None:
-    table = raw(300, part=[("train", "valid", "test")[n % 5 % 3] for n in range(300)])
+    name = "a `part`. é"
+    table = raw(300, **{name: [("train", "valid", "test")[n % 5 % 3] for n in range(300)]})
     file = write(table, tmp_path / "in.parquet")
-    by_column = {"by": "column", "column": "part"}
+    by_column = {"by": "column", "column": name}
     manifest = same(config(file, features=FEATURES[:2], split=by_column), tmp_path / "column")
     assert "future-in-training" in {found["code"] for found in manifest["audit"]}
     by_user = {"by": "user", "seed": 7, "fractions": (0.6, 0.2, 0.2)}

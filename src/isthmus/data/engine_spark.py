@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import ibis
@@ -95,7 +96,8 @@ class Spark(Engine):
 
     def _close(self) -> None:
         if self._own is not None:
-            self._own.stop()
+            with suppress(Py4JError, OSError):  # where Java has ended already
+                self._own.stop()
             _end_java()
 
 
@@ -106,12 +108,11 @@ def _started(scratch: Path, memory: int, settings: SparkSettings) -> SparkSessio
         ConfigError: there is no Java, or no such master.
     """
     _check_java()
-    local = settings.master.startswith("local")
     conf = SparkConf().setMaster(settings.master).setAll(_CONTEXT.items())
     conf.set("spark.driver.memory", f"{memory}m")
-    conf.set("spark.local.dir", str(scratch / "spill"))
     conf.set("spark.sql.warehouse.dir", str(scratch / "warehouse"))
-    if local:
+    if settings.master.startswith("local"):  # a cluster's workers have disks of their own
+        conf.set("spark.local.dir", str(scratch / "spill"))
         conf.set("spark.sql.shuffle.partitions", _LOCAL_PARTS)
         conf.set("spark.driver.bindAddress", "127.0.0.1").set("spark.driver.host", "127.0.0.1")
     conf.setAll(settings.conf.items())
@@ -165,23 +166,22 @@ def _why(error: Exception, log: Path) -> str:
     return raised[0].rpartition("Exception: ")[2] if raised else first_line(error)
 
 
-_WIDTHS: list[tuple[pa.DataType, T.DataType]] = [
-    (pa.bool_(), T.BooleanType()),
-    (pa.int8(), T.ByteType()),
-    (pa.int16(), T.ShortType()),
-    (pa.int32(), T.IntegerType()),
-    (pa.int64(), T.LongType()),
-    (pa.uint8(), T.ShortType()),
-    (pa.uint16(), T.IntegerType()),
-    (pa.uint32(), T.LongType()),
-    (pa.uint64(), T.DecimalType(20, 0)),
-    (pa.float32(), T.FloatType()),
-    (pa.float64(), T.DoubleType()),
-    (pa.date32(), T.DateType()),
-    (pa.date64(), T.DateType()),
-    (pa.null(), T.IntegerType()),
-]
-_KINDS = dict(_WIDTHS)
+_KINDS: dict[pa.DataType, T.DataType] = {
+    pa.bool_(): T.BooleanType(),
+    pa.int8(): T.ByteType(),
+    pa.int16(): T.ShortType(),
+    pa.int32(): T.IntegerType(),
+    pa.int64(): T.LongType(),
+    pa.uint8(): T.ShortType(),
+    pa.uint16(): T.IntegerType(),
+    pa.uint32(): T.LongType(),
+    pa.uint64(): T.DecimalType(20, 0),
+    pa.float32(): T.FloatType(),
+    pa.float64(): T.DoubleType(),
+    pa.date32(): T.DateType(),
+    pa.date64(): T.DateType(),
+    pa.null(): T.IntegerType(),
+}
 
 
 def _stored(kind: pa.DataType) -> T.DataType:
