@@ -6,6 +6,7 @@ planted rows (``isthmus.testing``), a few seconds each. One that finds a fault r
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import torch
@@ -64,14 +65,20 @@ def train(
     n: int = 512,
     lr: float = 1e-2,
     state: TrainingState | None = None,
+    kept: list[TrainingState] | None = None,
 ) -> TrainingState:
-    """Train on ``n`` planted rows, one in ten of a ranker's without its domain."""
+    """Train on ``n`` planted rows, one in ten of a ranker's without its domain.
+
+    ``kept`` gets the states within epochs, after each step.
+    """
     own, valid = (cast(Impressions, rows(model, *which)) for which in ((n,), (256, 3)))
     hidden = 0.1 if isinstance(model, Ranker) else 0.0  # a retriever is asked for a domain
     feed = Feed(own, batch_size=64, seed=0, valid=valid, unknown_share=hidden)
     held_out = rows(model, 1024, seed=1)  # of 256 the AUC alone would scatter by .03
-    config = TrainConfig(lr=lr, max_epochs=epochs, patience=99)
-    return fit(model, feed, lambda m: quality(m, held_out), config, state=state)
+    every, keep = (None, []) if kept is None else (1, kept)
+    config = TrainConfig(lr=lr, max_epochs=epochs, patience=99, checkpoint_every=every)
+    score = partial(quality, batch=held_out)
+    return fit(model, feed, score, config, state=state, on_partial=keep.append)
 
 
 def config_round_trip_and_refusal(kind: type[Model]) -> None:
@@ -178,6 +185,19 @@ def stopping_and_going_on_is_not_stopping(kind: type[Model]) -> None:
         assert torch.equal(value, resumed.model[key]), key
 
 
+def leaving_an_epoch_in_its_middle_is_not_leaving(kind: type[Model]) -> None:
+    """Where a model says that its epoch may be entered again in the middle, the rest is the same."""
+    straight, second = build(kind), build(kind)
+    kept: list[TrainingState] = []
+    whole = train(straight, epochs=1, n=320, kept=kept)
+    if not kept:
+        return  # an epoch of its own, or no step at all
+    resumed = train(second, epochs=1, n=320, state=kept[len(kept) // 2])
+    assert whole.losses == resumed.losses
+    for key, value in whole.model.items():
+        assert torch.equal(value, resumed.model[key]), key
+
+
 def a_batch_may_be_one_row(kind: type[Model]) -> None:
     """The last batch of an epoch: its losses are finite, and so are the statistics it leaves."""
     model = build(kind)
@@ -268,6 +288,7 @@ CHECKS: tuple[Callable[[type[Model]], None], ...] = (
     state_dict_is_the_whole_state,
     same_seed_same_scores,
     stopping_and_going_on_is_not_stopping,
+    leaving_an_epoch_in_its_middle_is_not_leaving,
     a_batch_may_be_one_row,
     a_domain_may_be_absent,
     an_unknown_domain_has_a_learned_path,

@@ -10,6 +10,7 @@ from torch import nn
 from isthmus import contract, models
 from isthmus.batch import Impressions
 from isthmus.contract import CHECKS
+from isthmus.models.base import resumable
 from isthmus.models.mlp import MLPRanker
 
 
@@ -72,6 +73,15 @@ class Forgetful(MLPRanker):
         return super().forward(batch) + self.seen
 
 
+class Hoarding(MLPRanker):
+    """Its epoch keeps a count to itself, and says that it may be entered in its middle."""
+
+    @resumable
+    def epoch(self, feed):
+        for number, batch in enumerate(feed.shuffled()):
+            yield {"bce": super().losses(batch)["bce"] * (number + 1)}
+
+
 class Fickle(MLPRanker):
     """Noise of a generator that no seed sets, in training and in scoring."""
 
@@ -125,6 +135,7 @@ FAULTS = {
     "learns_what_is_planted": Constant,
     "state_dict_is_the_whole_state": Forgetful,
     "stopping_and_going_on_is_not_stopping": Forgetful,
+    "leaving_an_epoch_in_its_middle_is_not_leaving": Hoarding,
     "same_seed_same_scores": Fickle,
     "a_batch_may_be_one_row": OneRow,
     "an_unknown_domain_has_a_learned_path": NoUnknown,
