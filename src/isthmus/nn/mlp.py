@@ -43,6 +43,8 @@ def relu_dropout(x: Tensor, rate: float, training: bool) -> Tensor:
     keep_256 = 256 - round(256 * rate)
     if not training or keep_256 == 256:
         return torch.relu(x)
+    if torch.compiler.is_compiling():  # which fuses plain dropout, and cannot see into ours
+        return F.dropout(torch.relu(x), 1 - keep_256 / 256)
     out: Tensor = _ReluDropout.apply(x, keep_256)
     return out
 

@@ -39,6 +39,8 @@ def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
     keep_256 = 256 - round(256 * rate)
     if not training or keep_256 == 256:
         return x
+    if torch.compiler.is_compiling():  # which fuses plain dropout, and cannot see into ours
+        return F.dropout(x, 1 - keep_256 / 256)
     out: Tensor = _Dropout.apply(x, keep_256)
     return out
 
