@@ -71,7 +71,8 @@ def tune_part(
         part.put()
         return score(model)
 
-    fit(part, feed, of_model, config)
+    host = {"device": "cpu", "compile": False}  # where the rest of the model is, and few rows
+    fit(part, feed, of_model, config.model_copy(update=host))
     part.put()
 
 
