@@ -11,12 +11,14 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from isthmus import distributed
+from isthmus import models as models_of
 from isthmus.nn import EmbeddingTable
 from isthmus.nn import sharded as sharding
 from isthmus.nn.embedding import first_rows
 from isthmus.nn.sequence import item_table
 from isthmus.nn.sharded import ShardedTable, all_processes, made_sharded, shard_tables
 from isthmus.optim import RowAdam
+from isthmus.testing import toy_histories, toy_impressions, toy_schema
 from tests.processes import together
 
 ROWS, DIM = 10, 3  # shards of 4, 4 and 2 rows over three processes
@@ -180,6 +182,27 @@ def check_items(rank):
     assert not first_rows(model[0], 1).any()
 
 
+def check_models(rank):
+    """A retriever's items, by which it scores, and both tables of a ranker."""
+    schema = toy_schema()
+    for name, settings, number in (("sasrec", {"loss": "bce"}, 1), ("deepfm", {}, 2)):
+        kind = models_of.get(name)
+        torch.manual_seed(0)
+        plain = kind(kind.Config(**settings), schema).eval()
+        torch.manual_seed(0)
+        with made_sharded(all_processes()):
+            model = kind(kind.Config(**settings), schema).eval()
+        shard_tables(model, all_processes())
+        assert sum(isinstance(m, ShardedTable) for m in model.modules()) == number
+        with torch.inference_mode():
+            if name == "sasrec":
+                rows = toy_histories(schema, 5 + rank, seed=rank)
+                torch.testing.assert_close(model.scores(rows), plain.scores(rows))
+            else:
+                rows = toy_impressions(schema, 5 + rank, seed=rank)
+                torch.testing.assert_close(model(rows), plain(rows))
+
+
 def check_refusals(rank):
     _, sharded = models()
     for bad in (ROWS, -1):
@@ -202,11 +225,12 @@ def check_all(rank):
     check_uneven(rank)
     check_made_without_a_whole(rank)
     check_items(rank)
+    check_models(rank)
     check_refusals(rank)
     check_fewer_rows_than_processes(rank)
 
 
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_sharded_tables_are_the_plain_ones(processes, tmp_path):
     together(processes, check_all, tmp_path)
 
