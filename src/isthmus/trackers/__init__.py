@@ -9,6 +9,7 @@ import pkgutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 from isthmus.errors import ConfigError
 from isthmus.trackers.base import Setting, Tracked, Tracker
@@ -82,5 +83,5 @@ def _own(place: str) -> type[Tracker]:
     return kind
 
 
-def _is_tracker(kind: object) -> bool:
+def _is_tracker(kind: object) -> TypeGuard[type[Tracker]]:
     return isinstance(kind, type) and issubclass(kind, Tracker)

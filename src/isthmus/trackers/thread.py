@@ -42,10 +42,10 @@ class Trackers:
     def _note_failures(self) -> None:
         for name, post in list(self.posts.items()):
             if post.failure is not None:
-                kind, words = type(post.failure).__name__, str(post.failure).strip()
+                why, *_ = [*str(post.failure).splitlines(), ""]
                 self.reporter.note(
-                    f"tracker {name} failed, and is told no more: {kind}: {words.splitlines()[0] if words else ''}"
-                    " (training goes on; the run's own log has everything)"
+                    f"tracker {name} failed, and is told no more: {type(post.failure).__name__}: "
+                    f"{why} (training goes on; the run's own log has everything)"
                 )
                 del self.posts[name]
 
