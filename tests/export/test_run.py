@@ -183,11 +183,6 @@ def test_runs_that_are_no_one_graph(aread, data, tmp_path):
         manifest = aread.manifest.model_copy(update={"config": {**aread.config, **changes}})
         with pytest.raises(ConfigError, match=said):
             export(Run(aread.path, manifest), tmp_path / "out", data)
-    ranks = aread.manifest.model_copy(
-        update={"files": {"ranks/test.parquet": aread.manifest.files["model.safetensors"]}}
-    )
-    with pytest.raises(ConfigError, match="a retriever's"):
-        export(Run(aread.path, ranks), tmp_path / "out", data)
     unfinished = aread.manifest.model_copy(update={"status": "training"})
     with pytest.raises(DataError, match="not finished"):
         export(Run(aread.path, unfinished), tmp_path / "out", data)

@@ -55,9 +55,10 @@ class TableCost(Frozen):
     comparison: Comparison
 
 
-GraphKind = Literal["one a domain", "all domains", "all domains, one a call"]
+GraphKind = Literal["one a domain", "all domains", "all domains, one a call", "queries"]
 """A graph for each domain, or one whose input ``domain`` is the domain's id: of each row, or of all
-rows of a call alike."""
+rows of a call alike. Of a retriever one from histories to queries, which are compared with the rows
+of ``items.npy`` by inner product."""
 
 
 class ExportManifest(Frozen):

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from isthmus import reference
 from isthmus.data.prepared import Prepared
 from isthmus.errors import ConfigError, DataError
 from isthmus.evaluation.types import UNKNOWN
 from isthmus.experiment import load_model, predict
+from isthmus.export import queries
 from isthmus.export.aread import ROWS, SHARED
 from isthmus.export.check import FEW, TableTrial, difference, is_mixed, rows_of
 from isthmus.export.exported import Exported
@@ -29,6 +31,7 @@ from isthmus.export.whole import FILE, OUTPUT, domain_input
 from isthmus.files import digest, digests, directory_atomically, write_sealed
 from isthmus.models import Ranker
 from isthmus.models.aread import AREAD
+from isthmus.next_item import load_retriever
 from isthmus.progress import Reporter, quiet
 from isthmus.store import Run
 from isthmus.store.manifest import MANIFEST as RUN_MANIFEST
@@ -53,6 +56,8 @@ def export(
 ) -> Exported:
     """Write the run's model to ``out`` as ONNX graphs that need nothing but a runtime.
 
+    Of a retriever: a graph from histories to queries, and the vectors of all items.
+
     Every graph is run on validation rows of ``prepared``, the data that the run was trained on, and
     nothing is written unless its probabilities are the model's to 1e-5. Tables of less than 32 bits
     are tried on the test rows as well: see ``ExportManifest.cost``. What an earlier export left in
@@ -65,44 +70,72 @@ def export(
     """
     out = Path(out)
     _refuse(kept, out, wanted)
-    trained, prepared = load_model(kept), prepared.under(kept.schema)
-    if wanted.domains and not isinstance(trained, AREAD):
-        raise ConfigError(
-            f"--domain: one graph scores all domains of {kept.config['model']!r}; leave it out"
-        )
-    as_stored = with_stored_tables(trained, wanted.tables)
+    prepared = prepared.under(kept.schema)
     with directory_atomically(out) as aside:
-        maker = maker_of(as_stored, aside, kept, wanted.opset)
-        graphs, cost = _checked(maker, aside, (as_stored, trained), prepared, wanted, reporter)
+        write = _write_queries if kept.of_items else _write_ranker
+        found = write(kept, aside, prepared, wanted, reporter)
         manifest = ExportManifest(
             run=kept.name,
             run_digest=digest(kept.path / RUN_MANIFEST).sha256,
             model=kept.config["model"],
             data=kept.data,
             features=kept.schema,
-            graph_kind=_kind(as_stored, aside, prepared),
             opset=wanted.opset,
             tables=wanted.tables,
-            table_bytes=table_bytes(as_stored),
-            inputs=_inputs(as_stored),
-            output=OUTPUT,
-            graphs=graphs,
-            cost=cost,
             files=digests(aside, [path.name for path in aside.iterdir()]),
+            **found,
         )
         write_sealed(aside / MANIFEST, manifest.model_dump(mode="json"))
     return Exported.open(out)
+
+
+def _write_ranker(
+    kept: Run, aside: Path, prepared: Prepared, wanted: Wanted, reporter: Reporter
+) -> dict[str, Any]:
+    """Graphs of a ranker, checked; what the manifest says of them."""
+    trained = load_model(kept)
+    if wanted.domains and not isinstance(trained, AREAD):
+        raise ConfigError(
+            f"--domain: one graph scores all domains of {kept.config['model']!r}; leave it out"
+        )
+    as_stored = with_stored_tables(trained, wanted.tables)
+    maker = maker_of(as_stored, aside, kept, wanted.opset)
+    graphs, cost = _checked(maker, aside, (as_stored, trained), prepared, wanted, reporter)
+    return {
+        "graph_kind": _kind(as_stored, aside, prepared),
+        "table_bytes": table_bytes(as_stored),
+        "inputs": _inputs(as_stored),
+        "output": OUTPUT,
+        "graphs": graphs,
+        "cost": cost,
+    }
+
+
+def _write_queries(
+    kept: Run, aside: Path, prepared: Prepared, wanted: Wanted, _: Reporter
+) -> dict[str, Any]:
+    """The graph of a retriever's queries and the items' vectors, checked."""
+    if wanted.domains or wanted.tables != "float32":
+        raise ConfigError(
+            f"run {kept.name!r} is a retriever's: one graph of all domains, in float32; leave out "
+            "--domain and --tables"
+        )
+    model = load_retriever(kept)
+    facts = {"run": kept.name, "data": kept.data.name}
+    queries.write_queries(model, aside, wanted.opset, facts)
+    return {
+        "graph_kind": "queries",
+        "table_bytes": (aside / queries.ITEMS).stat().st_size,
+        "inputs": queries.inputs(model),
+        "output": queries.OUTPUT,
+        "graphs": {"all domains": queries.checked(model, aside, prepared)},
+    }
 
 
 def _refuse(kept: Run, out: Path, wanted: Wanted) -> None:
     checked_opset(wanted.opset)
     if not kept.finished:
         raise DataError(f"run {kept.name!r} is not finished; train it to the end first")
-    if kept.of_items:
-        raise ConfigError(
-            f"run {kept.name!r} is a retriever's: it packs histories by their lengths, which no ONNX "
-            "graph follows; exported are rankers, and `isthmus serve` serves both"
-        )
     if kept.config["model"] in reference.names():
         raise ConfigError(
             f"run {kept.name!r} is of {kept.config['model']!r}, which has a format of its own: a file "

@@ -5,7 +5,7 @@ Shape letters: B rows, L a history's length.
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,25 +58,44 @@ def write_whole(ranker: Ranker, directory: Path, opset: int, facts: Mapping[str,
     for feature in schema.features:
         shape = (_EXAMPLE, feature.length) if feature.kind == "history" else (_EXAMPLE,)
         example.append(torch.zeros(shape, dtype=torch.int64))
-    free = [{0: Dim.DYNAMIC} for _ in example]
+    names = [domain_input(schema), *schema.columns]
+    written(_ByName(ranker), tuple(example), (names, OUTPUT), directory / FILE, (opset, facts))
+    return FILE
+
+
+def written(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    names: tuple[Sequence[str], str],
+    path: Path,
+    how: tuple[int, Mapping[str, str]],
+) -> None:
+    """Write a module as a graph of any number of rows, its weights in a file beside it.
+
+    ``names`` of its inputs and of its output; ``how``: the opset, and what is kept as metadata.
+
+    Raises:
+        ConfigError: torch.onnx cannot write it, and why.
+    """
+    free = tuple({0: Dim.DYNAMIC} for _ in example)
+    shapes = (free[0], free[1:]) if isinstance(module, _ByName) else free
     try:
         with torch.no_grad(), _quiet():
             made = torch.onnx.export(
-                _ByName(ranker).eval(),
-                tuple(example),
+                module.eval(),
+                example,
                 dynamo=True,
-                opset_version=opset,
-                input_names=[domain_input(schema), *schema.columns],
-                output_names=[OUTPUT],
-                dynamic_shapes=(free[0], tuple(free[1:])),
+                opset_version=how[0],
+                input_names=list(names[0]),
+                output_names=[names[1]],
+                dynamic_shapes=shapes,
                 verbose=False,
             )
     except Exception as error:  # of many kinds, of torch.export and of torch.onnx
-        raise ConfigError(_why(ranker, error)) from error
+        raise ConfigError(_why(module, error)) from error
     assert made is not None
-    made.model.metadata_props.update(facts)
-    made.save(directory / FILE, external_data=True)
-    return FILE
+    made.model.metadata_props.update(how[1])
+    made.save(path, external_data=True)
 
 
 @contextmanager
@@ -93,14 +112,15 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _why(ranker: Ranker, error: BaseException) -> str:
+def _why(module: nn.Module, error: BaseException) -> str:
     """What kept torch from writing a graph, in a line."""
+    (model,) = module.children()
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]
     return (
-        f"model {ranker.name!r} cannot be written as an ONNX graph: what it computes depends on the "
+        f"{type(model).__name__} cannot be written as an ONNX graph: what it computes depends on the "
         f"numbers in a batch in a way that torch.export does not follow ({said}); docs/export.md "
         "lists the models that can"
     )

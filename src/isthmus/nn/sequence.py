@@ -58,6 +58,8 @@ class Tokens:
         How users are packed into rows is the host's to decide, so it makes the tokens of a batch on
         a GPU as well, of what it knows the batch to be.
         """
+        if torch.compiler.is_exporting():
+            return _unpacked(cls, batch, longest)
         if batch.domain.device.type != "cpu":
             return cls.of(batch.on_host(), longest).to(batch.domain.device)
         items_BT = torch.cat([batch.items[:, -longest:], batch.target[:, None]], dim=1)
@@ -116,6 +118,39 @@ class Tokens:
     def _slotted(self, ids_N: Tensor) -> Tensor:
         empty_P = ids_N.new_full((self.rows * self.slots,), -1)
         return empty_P.index_copy(0, self.place, ids_N).view(self.rows, self.slots)
+
+
+def _unpacked(kind: type[Tokens], batch: Histories, longest: int) -> Tokens:
+    """A row of T slots for each history, padding included: what a graph that is written to a file
+    computes cannot depend on lengths. Padding stands on the left, and is seen by padding alone."""
+    items_BT = torch.cat([batch.items[:, -longest:], batch.target[:, None]], dim=1)
+    domains_BT = torch.cat([batch.domains[:, -longest:], batch.domain[:, None]], dim=1)
+    rows, slots = items_BT.shape
+    is_token_BT = torch.cat([items_BT[:, :-1] > 0, torch.ones_like(items_BT[:, -1:]) > 0], dim=1)
+    row_B1 = torch.arange(rows, device=items_BT.device)[:, None]
+    follows_BT = torch.cat([torch.zeros_like(is_token_BT[:, :1]), is_token_BT[:, :-1]], dim=1)
+    cross = (
+        items_BT.roll(1, 1).where(follows_BT, 0),
+        domains_BT.roll(1, 1).where(follows_BT, domains_BT),
+        (is_token_BT.cumsum(1) - 1).clamp(min=0),
+    )
+    alike_BTT = (domains_BT[:, :, None] == domains_BT[:, None]) & is_token_BT[:, None]
+    alike_BTT &= torch.ones(slots, slots, dtype=torch.bool, device=items_BT.device).tril(-1)
+    number_BT = alike_BTT.sum(2)
+    place_T = torch.arange(1, slots + 1, device=items_BT.device)
+    newest_BT = ((alike_BTT * place_T).amax(2) - 1).clamp(min=0)
+    own = (items_BT.gather(1, newest_BT).where(number_BT > 0, 0), domains_BT, number_BT)
+    return kind(
+        target=items_BT.flatten(),
+        domain=domains_BT.flatten(),
+        user=row_B1.where(is_token_BT, -1).flatten(),
+        cross=Inputs(*(x.flatten() for x in cross)),
+        own=Inputs(*(x.flatten() for x in own)),
+        place=torch.arange(rows * slots, device=items_BT.device),
+        last=row_B1[:, 0] * slots + slots - 1,
+        rows=rows,
+        slots=slots,
+    )
 
 
 def _previous(
