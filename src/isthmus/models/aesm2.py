@@ -114,7 +114,8 @@ class SelectionLayer(nn.Module):
     def forward(
         self, x_BI: Tensor, scenario_BK: Tensor, part_B: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        logit_BPE = self.gate(torch.cat([x_BI, scenario_BK], dim=1)).unflatten(1, (self.parts, -1))
+        logit_BX = exact(self.gate(torch.cat([x_BI, scenario_BK], dim=1)))
+        logit_BPE = logit_BX.unflatten(1, (self.parts, -1))
         selected_BE, specific, shared = self._select(logit_BPE, part_B)
         gate_BE = _own(logit_BPE, part_B).masked_fill(~selected_BE, -torch.inf)
         expert_EBO = self.experts(x_BI, selected_BE.T.to(x_BI.dtype))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from isthmus import distributed
+from isthmus.nn.precision import exact
 
 Form = Literal["binarisation", "scaling", "fusion"]
 
@@ -32,7 +33,7 @@ class Pruner(nn.Module):
 
     def forward(self, x_BI: Tensor, domain_BK: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
         """Factors of the neurons, [B, I], and the share that was pruned, a scalar."""
-        v_BI = self.linear(torch.cat([x_BI, domain_BK], dim=1))
+        v_BI = exact(self.linear(torch.cat([x_BI, domain_BK], dim=1)))
         if self.form == "scaling":
             return self.beta * v_BI.sigmoid(), v_BI.new_zeros(())
         soft_BI = (alpha * v_BI).sigmoid()
