@@ -44,9 +44,8 @@ class CL4SRec(SASRec):
         views = [self(self._view(batch)) for _ in range(2)] if self.config.contrast_weight else []
         losses = super().losses(batch)
         if views:
-            contrast = agreement_loss(
-                *map(distributed.gathered, views), self.config.contrast_temperature
-            )
+            one, other = map(distributed.gathered, views)
+            contrast = agreement_loss(one, other, self.config.contrast_temperature)
             losses["contrast"] = self.config.contrast_weight * contrast
         return losses
 

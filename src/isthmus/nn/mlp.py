@@ -68,10 +68,15 @@ class BatchNorm(nn.BatchNorm1d):
     def _of_parts(self, x_BI: Tensor) -> Tensor:
         normal_1BI, *noted = NormaliseActive.apply(x_BI[None], x_BI.new_ones(1, len(x_BI)))
         mean_I, var_I, rows = (one.flatten() for one in noted)
+        rate, steps = self.momentum, self.num_batches_tracked
+        assert rate is not None
+        assert steps is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
         with torch.no_grad():
-            self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean_I, self.momentum)
-            self.running_var.lerp_(var_I * (rows / (rows - 1)), self.momentum)
+            steps += 1
+            self.running_mean.lerp_(mean_I, rate)
+            self.running_var.lerp_(var_I * (rows / (rows - 1)), rate)
         normal_BI = normal_1BI[0]
         return torch.addcmul(self.bias, normal_BI, self.weight) if self.affine else normal_BI
 
