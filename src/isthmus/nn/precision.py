@@ -15,10 +15,7 @@ def exact(x: Tensor) -> Tensor:
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
     """Inside, products of tensors on this one's device are in the precision of their operands."""
-    kind = x.device.type
-    if not torch.is_autocast_enabled(kind):
-        return nullcontext()
-    return torch.autocast(kind, enabled=False)
+    return torch.autocast(x.device.type, enabled=False) if _is_on(x) else nullcontext()
 
 
 def lowered(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -26,7 +23,12 @@ def lowered(*tensors: Tensor) -> tuple[Tensor, ...]:
 
     As they are, where autocast is off.
     """
-    kind = tensors[0].device.type
-    if not torch.is_autocast_enabled(kind):
+    if not _is_on(tensors[0]):
         return tensors
-    return tuple(x.to(torch.get_autocast_dtype(kind)) for x in tensors)
+    low = torch.get_autocast_dtype(tensors[0].device.type)
+    return tuple(x.to(low) for x in tensors)
+
+
+def _is_on(x: Tensor) -> bool:
+    kind = x.device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
