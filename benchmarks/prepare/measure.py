@@ -1,8 +1,8 @@
 """What a command and all its children take: seconds, CPU seconds, memory, and disk in a folder.
 
 Read from /proc a few times a second, for a child that its parent never waits for (a JVM) is in no
-other count. Peaks of memory are the kernel's own marks: exact for one process, and for several the
-sum of their marks, which is never too low.
+other count. The peak of memory is the kernel's own mark where one process held the most, and
+otherwise what all held together when they were looked at.
 """
 
 import os
@@ -23,38 +23,39 @@ class Used:
 
     seconds: float = 0.0
     peak_disk: int = 0
+    peak_memory: int = 0
     code: int = 0
     cpu: dict[int, float] = field(default_factory=dict)
-    memory: dict[int, int] = field(default_factory=dict)
 
     @property
     def cpu_seconds(self) -> float:
         return sum(self.cpu.values())
 
-    @property
-    def peak_memory(self) -> int:
-        return sum(self.memory.values())
-
     def look(self, session: int, folder: Path) -> None:
         """Note how things stand now."""
-        for process in Path("/proc").iterdir():
-            if process.name.isdigit():
-                self._look_at(process, session)
+        numbers = [path.name for path in Path("/proc").iterdir() if path.name.isdigit()]
+        memory = [self._look_at(Path("/proc") / number, session) for number in numbers]
+        together, alone = sum(now for now, _ in memory), max(mark for _, mark in memory)
+        self.peak_memory = max(self.peak_memory, together, alone)
         self.peak_disk = max(self.peak_disk, disk(folder))
 
-    def _look_at(self, process: Path, session: int) -> None:
+    def _look_at(self, process: Path, session: int) -> tuple[int, int]:
+        """The bytes that a process of the session holds, and the most that it has held."""
         try:
             # after the name, which may hold anything: state, parent, group, session, ...
             stat = (process / "stat").read_text().rpartition(") ")[2].split()
             if int(stat[3]) != session:
-                return
-            marks = (process / "status").read_text().partition("VmHWM:")[2].split()
+                return 0, 0
+            status = (process / "status").read_text()
         except (OSError, UnicodeDecodeError):
-            return  # it has ended
-        number = int(process.name)
-        self.cpu[number] = (int(stat[11]) + int(stat[12])) / _TICKS
-        if marks:
-            self.memory[number] = max(self.memory.get(number, 0), int(marks[0]) * 1024)
+            return 0, 0  # it has ended
+        self.cpu[int(process.name)] = (int(stat[11]) + int(stat[12])) / _TICKS
+        return _kilobytes(status, "VmRSS:"), _kilobytes(status, "VmHWM:")
+
+
+def _kilobytes(status: str, name: str) -> int:
+    found = status.partition(name)[2].split()
+    return int(found[0]) * 1024 if found else 0
 
 
 def disk(folder: Path) -> int:
