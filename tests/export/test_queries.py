@@ -79,6 +79,7 @@ def test_retrievers_that_count_have_no_graph(sequences, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_queries_that_differ_are_not_exported(sequences, tmp_path, monkeypatch):
     kept = retriever(sequences, tmp_path / "runs", **SMALL)
     monkeypatch.setattr(queries, "TOLERANCE", 0.0)

@@ -135,6 +135,7 @@ def test_what_small_tables_cost(tables, aread, data, tmp_path):
     assert whole_tables.cost is None
 
 
+@pytest.mark.slow
 def test_one_graph_of_all_domains(shared_bottom, data, tmp_path):
     found = export(shared_bottom, tmp_path / "out", data)
     assert found.manifest.graph_kind == "all domains, one a call"

@@ -65,13 +65,12 @@ def checked(name, folder):
     assert (differs(graph, model, mixed) < 1e-6) == (name in MIXED)
 
 
-@pytest.mark.parametrize("name", ["mlp", "mmoe"])
-def test_graphs_score_as_their_models_do(name, tmp_path):
-    checked(name, tmp_path)
+def test_a_graph_scores_as_its_model_does(tmp_path):
+    checked("mlp", tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted({*RANKERS} - {"aread", "mlp", "mmoe"}))
+@pytest.mark.parametrize("name", sorted({*RANKERS} - {"aread", "mlp"}))
 def test_every_ranker_of_the_registry(name, tmp_path):
     checked(name, tmp_path)
 
