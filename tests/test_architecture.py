@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "isthmus"
 LAYERS = [
     {"schema", "errors", "progress", "files", "toml"},
     {"device"},
-    {"batch", "distributed"},
+    {"batch", "distributed", "meeting"},
     {"data", "nn", "optim"},
     {"models", "testing"},
     {"training", "inference", "evaluation", "reference"},

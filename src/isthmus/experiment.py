@@ -60,7 +60,7 @@ def run(
     ``on_epoch`` sees the state after each epoch of a joint run that is trained now: a state that
     it may read, and must not change.
 
-    Several processes that were started together (``distributed.started``) train one run; the first
+    Several processes that were started together (``meeting.started``) train one run; the first
     writes it, and alone hears ``on_epoch``.
     """
     prepared = Prepared.open(Path(config.data))

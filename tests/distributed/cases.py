@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from isthmus import distributed
 from isthmus.errors import DataError, IsthmusError
+from isthmus.meeting import started
 from isthmus.nn import EmbeddingTable
 from isthmus.nn.mlp import BatchNorm
 from isthmus.nn.normalise import NormaliseActive
@@ -164,7 +165,7 @@ CASES: dict[str, Callable[[int], Any]] = {
 
 
 def main(folder: Path) -> None:
-    with distributed.started() as here:
+    with started() as here:
         found = {}
         for name, case in CASES.items():
             try:

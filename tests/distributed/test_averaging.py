@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from isthmus import distributed
+from isthmus import distributed, meeting
 from isthmus.batch import Impressions
 from isthmus.data.feed import Feed
 from isthmus.errors import ConfigError
@@ -158,7 +158,7 @@ def test_the_environment_of_several_processes_is_whole(monkeypatch):
     with pytest.raises(
         ConfigError, match=r"RANK, WORLD_SIZE, and no MASTER_ADDR, MASTER_PORT.*torchrun"
     ):
-        distributed.started().__enter__()
+        meeting.started().__enter__()
 
 
 def test_restarts_over_machines_need_a_store_of_their_own(monkeypatch):
@@ -168,13 +168,13 @@ def test_restarts_over_machines_need_a_store_of_their_own(monkeypatch):
     for name, value in {**there, "TORCHELASTIC_MAX_RESTARTS": "3"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match="TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"):
-        distributed.started().__enter__()
+        meeting.started().__enter__()
 
 
 def test_one_process_of_torchrun_is_alone(monkeypatch):
-    for name, value in zip(distributed.ENVIRONMENT, ("0", "1", "localhost", "1"), strict=True):
+    for name, value in zip(meeting.ENVIRONMENT, ("0", "1", "localhost", "1"), strict=True):
         monkeypatch.setenv(name, value)
-    with distributed.started() as here:
+    with meeting.started() as here:
         assert here == distributed.ALONE
 
 

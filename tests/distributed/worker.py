@@ -17,16 +17,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from isthmus import distributed
 from isthmus.config import checked
 from isthmus.experiment import run
+from isthmus.meeting import started
 from isthmus.store import Store
 from isthmus.training import fit
 
 
 def main(tasks: dict[str, Any], runs: Path) -> None:
     _in_float64()
-    with distributed.started() as here:
+    with started() as here:
         if tasks.get("kill"):
             _die(here.rank, **tasks["kill"])
         for name, config in tasks["runs"]:

@@ -35,15 +35,15 @@ def train(
 
     Several processes train it together: torchrun --nproc-per-node 2 -m isthmus train CONFIG
     """
-    from isthmus import distributed
     from isthmus.config import read
     from isthmus.experiment import run
+    from isthmus.meeting import started
     from isthmus.store import Store
     from isthmus.trackers import parsed
 
     what = read(config, override or ())
     what = what.model_copy(update={"track": {**what.track, **parsed(track or ())}})
-    with distributed.started() as here:
+    with started() as here:
         kept = run(what, Store(runs), reporter=ConsoleReporter())
     if here.leads:
         _print({kept.config["model"]: kept}, "test")
