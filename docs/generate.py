@@ -31,6 +31,7 @@ from isthmus.report.pictures import save, save_pictures
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # for the studies' own tables and charts
 
+from benchmarks.scale import page as scale_page  # noqa: E402
 from benchmarks.speed import cost_page  # noqa: E402
 from benchmarks.studies import page as studies_page  # noqa: E402
 
@@ -119,6 +120,11 @@ def next_item() -> str:
 def reports() -> str:
     """Sharing reports of real sets, as ``isthmus share`` wrote them."""
     return _filled("reports.template")
+
+
+def scale() -> str:
+    """What a billion rows a day would take."""
+    return _filled("scale.template")
 
 
 def _filled(template: str) -> str:
@@ -251,6 +257,7 @@ FILL = {
     "sharing": _sharing,
     "tuning": _tuning,
     "pictures": _pictures,
+    "scale": scale_page.table,
     "cost_limits": _cost_limits,
     "cost_table": _cost_table,
     "cost_pictures": _cost_pictures,
@@ -267,6 +274,7 @@ PAGES = {
     "studies.md": studies,
     "next-item.md": next_item,
     "reports.md": reports,
+    "scale.md": scale,
 }
 
 
