@@ -26,7 +26,6 @@ from isthmus.export.graph import Graph, WeightsFile
 from isthmus.export.lookup import Lookup
 from isthmus.export.tables import Table
 from isthmus.models.aread import AREAD
-from isthmus.nn import CrossNetwork
 
 Array = NDArray[Any]
 ROWS, SHARED = "rows", "rows or 1"
@@ -212,7 +211,7 @@ class Paths:
         constant: Tensor = model.bias
         terms = []
         if model.cross is not None and model.cross_head is not None:
-            steps_L, plus_I = _cross_constants(model.cross)
+            steps_L, plus_I = model.cross.fixed()
             constant = constant + model.cross_head.weight[list(kept.experts[-1])] @ plus_I
             times_N1 = _cross_times(graph, parts.pop(0), steps_L)
             terms.append(graph.op("Mul", parts.pop(0), times_N1))
@@ -264,15 +263,6 @@ def _side_by_side(graph: Graph, parts: Sequence[str]) -> str | None:
     if len(parts) < 2:
         return parts[0] if parts else None
     return graph.op("Concat", *parts, axis=1)
-
-
-def _cross_constants(cross: CrossNetwork) -> tuple[list[float], Tensor]:
-    """What of the cross network no row changes: a number a layer, and a vector [I]."""
-    plus_I, steps_L = torch.zeros_like(cross.bias[0]), []
-    for weight_I, bias_I in zip(cross.weight, cross.bias, strict=True):
-        steps_L.append(float(plus_I @ weight_I))
-        plus_I = plus_I + bias_I
-    return steps_L, plus_I
 
 
 def _cross_times(graph: Graph, dots_NL: str, steps_L: Sequence[float]) -> str:

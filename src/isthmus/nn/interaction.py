@@ -31,6 +31,14 @@ class CrossNetwork(nn.Module):
             plus_I = plus_I + bias_I
         return torch.addcmul(plus_I, x_BI, times_B[:, None])
 
+    def fixed(self) -> tuple[list[float], Tensor]:
+        """What no row changes: what each layer adds to its number, and the vector of the end, [I]."""
+        plus_I, steps = torch.zeros_like(self.bias[0]), []
+        for weight_I, bias_I in zip(self.weight, self.bias, strict=True):
+            steps.append(float(plus_I @ weight_I))
+            plus_I = plus_I + bias_I
+        return steps, plus_I
+
 
 class MatrixCrossNetwork(nn.Module):
     """Cross network of DCN V2 (Wang et al., WWW 2021, section 3.2): x <- x_0 * (W x + b) + x; [B, I] -> [B, I]."""

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from isthmus.models.aread import AREAD
-from isthmus.nn import CrossNetwork
 from isthmus.service.bundle import Ints
 from isthmus.service.graph import Compiled, Graph, arrays, can_compute
 
@@ -212,7 +211,8 @@ def _around(graph: Graph, model: AREAD, read: Iterator[str]) -> str:
     """What goes past the hierarchy for the used heads: [N, W], or [N, 1] for all alike."""
     sum_N1 = graph.node("Unsqueeze", model.bias, [0])
     if model.cross is not None and model.cross_head is not None:
-        steps, plus_W = _cross_constants(model.cross, model.cross_head.weight)
+        steps, plus_I = model.cross.fixed()
+        plus_W = model.cross_head.weight @ plus_I
         dots = graph.split("Split", len(steps), next(read), axis=1, num_outputs=len(steps))
         times_N1 = graph.node("Add", dots[0], torch.ones(1) + steps[0])
         for dot_N1, step in zip(dots[1:], steps[1:], strict=True):
@@ -243,15 +243,3 @@ def _hierarchy(graph: Graph, model: AREAD, h_NSO: str) -> str:
     head = graph.input(_HEAD, ["W", model.head.shape[1], 1])
     logit_WN = graph.node("Squeeze", graph.node("MatMul", h_SNO, head), [2])
     return graph.node("Transpose", logit_WN, perm=[1, 0])
-
-
-def _cross_constants(cross: CrossNetwork, head_WI: Tensor) -> tuple[list[float], Tensor]:
-    """What does not depend on a row: a number a layer, and what the head makes of the biases, [W].
-
-    See ``CrossNetwork``: a layer's output is the row times a number, plus a vector.
-    """
-    plus_I, steps = torch.zeros_like(cross.bias[0]), []
-    for weight_I, bias_I in zip(cross.weight, cross.bias, strict=True):
-        steps.append(float(plus_I @ weight_I))
-        plus_I = plus_I + bias_I
-    return steps, head_WI @ plus_I
