@@ -8,6 +8,8 @@ from typing import Any
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from isthmus.meeting import part
+
 
 def together(number: int, work: Callable[..., None], place: Path, *arguments: Any) -> None:
     """Call ``work(rank, *arguments)`` in so many processes; what one of them raises is raised.
@@ -21,6 +23,9 @@ def together(number: int, work: Callable[..., None], place: Path, *arguments: An
 def _one(
     rank: int, number: int, work: Callable[..., None], meeting: str, arguments: tuple[Any, ...]
 ) -> None:
+    # as ``isthmus.meeting`` does, and why: see there
+    import torch.distributed.nn.functional  # noqa: F401
+
     dist.init_process_group(
         "gloo",
         init_method=f"file://{meeting}",
@@ -31,4 +36,6 @@ def _one(
     try:
         work(rank, *arguments)
     finally:
-        dist.destroy_process_group()
+        part()
+    threads = [(task / "comm").read_text() for task in Path("/proc/self/task").glob("*")]
+    assert not [name for name in threads if "gloo" in name], "they may abort the process at its end"

@@ -1,6 +1,8 @@
 """Where processes that torchrun started meet, and part again."""
 
+import gc
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -64,7 +66,15 @@ def started() -> Iterator[Peers]:
             "why. torchrun --max-restarts 3 starts all again, and they go on from the last checkpoint"
         ) from None
     finally:
-        dist.destroy_process_group()  # others that still wait for this process are told so
+        part()  # others that still wait for this process are told so
+
+
+def part() -> None:
+    """End the process group, and let go of it."""
+    if "isthmus.nn.sharded" in sys.modules:
+        sys.modules["isthmus.nn.sharded"].let_go()
+        gc.collect()  # models and their meshes hold each other
+    dist.destroy_process_group()
 
 
 def _attempt() -> str:

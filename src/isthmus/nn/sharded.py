@@ -30,9 +30,23 @@ _BLOCK = 2**20  # numbers of a table that are drawn at a time, of which 16 are a
 _NONE = -1  # in place of a table's number: this process asks nothing more
 
 
+_meshes: list[DeviceMesh] = []
+
+
 def all_processes(device: str = "cpu") -> DeviceMesh:
     """The mesh of all processes; their default group must be there."""
-    return init_device_mesh(device, (dist.get_world_size(),))
+    _meshes.append(init_device_mesh(device, (dist.get_world_size(),)))
+    return _meshes[-1]
+
+
+def let_go() -> None:
+    """Take their group from all meshes, which caches of ``DTensor`` keep for good.
+
+    Its threads would live until Python ends, and may abort the process then.
+    """
+    for mesh in _meshes:
+        getattr(mesh, "_pg_registry", {}).clear()  # of torch from 2.9 on
+    _meshes.clear()
 
 
 def shard(whole: Tensor, mesh: DeviceMesh) -> DTensor:
