@@ -48,6 +48,7 @@ def toml(tmp_path, data):
     return path
 
 
+@pytest.mark.slow
 def test_tune_bench_leaderboard(toml, tmp_path):
     """A diverging entry: its trial is a finding, its run a failure that stops nothing."""
     done = isthmus("tune", toml, "--only", "good", cwd=tmp_path)

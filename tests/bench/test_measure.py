@@ -272,6 +272,7 @@ def test_what_cannot_be_a_benchmark_is_refused_when_it_is_read(tmp_path, key, va
         read(tmp_path / "bench.toml")
 
 
+@pytest.mark.slow
 def test_killed_and_begun_again_it_comes_to_the_same_end(small, tmp_path):
     """kill -9 after the first row, while two processes train; then the same command to its end."""
     config = small(tune=None, workers=2)
