@@ -5,10 +5,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from isthmus.meeting import part
+from isthmus.meeting import group
 
 
 def together(number: int, work: Callable[..., None], place: Path, *arguments: Any) -> None:
@@ -23,19 +22,9 @@ def together(number: int, work: Callable[..., None], place: Path, *arguments: An
 def _one(
     rank: int, number: int, work: Callable[..., None], meeting: str, arguments: tuple[Any, ...]
 ) -> None:
-    # as ``isthmus.meeting`` does, and why: see there
-    import torch.distributed.nn.functional  # noqa: F401
-
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{meeting}",
-        rank=rank,
-        world_size=number,
-        timeout=timedelta(minutes=5),
-    )
-    try:
+    patience = timedelta(minutes=5)
+    where = f"file://{meeting}"
+    with group("gloo", init_method=where, rank=rank, world_size=number, timeout=patience):
         work(rank, *arguments)
-    finally:
-        part()
     threads = [(task / "comm").read_text() for task in Path("/proc/self/task").glob("*")]
     assert not [name for name in threads if "gloo" in name], "they may abort the process at its end"

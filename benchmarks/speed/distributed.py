@@ -32,6 +32,7 @@ import torch.multiprocessing as mp  # noqa: E402
 from benchmarks.speed import workload  # noqa: E402
 from isthmus import distributed  # noqa: E402
 from isthmus.batch import Impressions  # noqa: E402
+from isthmus.meeting import group  # noqa: E402
 from isthmus.optim import update  # noqa: E402
 from isthmus.training.fit import TrainConfig, make_optimizer  # noqa: E402
 
@@ -65,14 +66,15 @@ def main() -> None:
 
 
 def _process(rank: int, meeting: str, answer: str, chosen: argparse.Namespace) -> None:
-    dist.init_process_group(
-        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=PROCESSES
-    )
     torch.set_num_threads(1)
-    lines = [line for model, batch in CASES for line in _case(model, batch, rank, chosen)]
+    with group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=PROCESSES):
+        lines = _lines(rank, chosen)
     if rank == 0:
         Path(answer).write_text("\n".join(lines) + "\n")
-    dist.destroy_process_group()
+
+
+def _lines(rank: int, chosen: argparse.Namespace) -> list[str]:
+    return [line for model, batch in CASES for line in _case(model, batch, rank, chosen)]
 
 
 def _case(model: str, batch: int, rank: int, chosen: argparse.Namespace) -> list[str]:

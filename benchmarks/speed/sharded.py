@@ -32,7 +32,6 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 import torch  # noqa: E402  the thread settings come first
-import torch.distributed as dist  # noqa: E402
 import torch.multiprocessing as mp  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.distributed.tensor import DTensor, Shard  # noqa: E402
@@ -41,6 +40,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from benchmarks.speed.clock import interleaved, median, ratio  # noqa: E402
 from isthmus import distributed  # noqa: E402
+from isthmus.meeting import group  # noqa: E402
 from isthmus.nn import EmbeddingTable  # noqa: E402
 from isthmus.nn.embedding import own_rows  # noqa: E402
 from isthmus.nn.sharded import all_processes, shard_tables  # noqa: E402
@@ -74,24 +74,26 @@ def main() -> None:
 
 
 def _process(rank: int, meeting: str, answer: str, chosen: argparse.Namespace) -> None:
-    dist.init_process_group(
-        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=PROCESSES
-    )
     torch.set_num_threads(1)
+    with group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=PROCESSES):
+        lines = _lines(rank, chosen)
+    if rank == 0:
+        Path(answer).write_text("\n".join(lines) + "\n")
+
+
+def _lines(rank: int, chosen: argparse.Namespace) -> list[str]:
     sides = {name: _Side(name, chosen, rank) for name in WAYS}
     sent = {name: _sent(side) for name, side in sides.items()}
     steps: dict[str, Callable[[], object]] = {n: side.step for n, side in sides.items()}
     seconds = interleaved(steps, rounds=chosen.rounds, repeat=dict.fromkeys(WAYS, STEPS))
-    if rank == 0:
-        lines = []
-        for name, called in WAYS.items():
-            cells = [called, chosen.rows, chosen.width, chosen.batch]
-            cells += [f"{1000 * median(seconds[name]):.2f}"]
-            cells += [f"{ratio(seconds[name], seconds['replicated']):.2f}"]
-            cells += [f"{sent[name] / 1e3:.0f}", f"{sides[name].held() / 1e6:.0f}"]
-            lines.append(",".join(map(str, cells)))
-        Path(answer).write_text("\n".join(lines) + "\n")
-    dist.destroy_process_group()
+    lines = []
+    for name, called in WAYS.items():
+        cells = [called, chosen.rows, chosen.width, chosen.batch]
+        cells += [f"{1000 * median(seconds[name]):.2f}"]
+        cells += [f"{ratio(seconds[name], seconds['replicated']):.2f}"]
+        cells += [f"{sent[name] / 1e3:.0f}", f"{sides[name].held() / 1e6:.0f}"]
+        lines.append(",".join(map(str, cells)))
+    return lines
 
 
 class _Side:

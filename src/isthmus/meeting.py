@@ -6,7 +6,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
@@ -42,10 +44,6 @@ def started() -> Iterator[Peers]:
     if int(os.environ["WORLD_SIZE"]) == 1:
         yield ALONE
         return
-    # Imported later on, as optimisers do, it would hold the group in its functions' defaults beyond
-    # its end, and a thread of a group that is there while Python ends may abort the process.
-    import torch.distributed.nn.functional
-
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % gpus)
@@ -55,26 +53,36 @@ def started() -> Iterator[Peers]:
     attempt = _attempt()
     store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
     store = PrefixStore(attempt, store)
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    with group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE):
+        try:
+            yield peers()
+        except RuntimeError as error:
+            if not any(name in str(error) for name in ("gloo", "NCCL")):
+                raise
+            raise TrainingError(
+                "another process ended, and this one cannot go on without it: what that one said "
+                "tells why. torchrun --max-restarts 3 starts all again, and they go on from the last "
+                "checkpoint"
+            ) from None
+
+
+@contextmanager
+def group(backend: str, **where: Any) -> Iterator[None]:
+    """torch's process group, of which nothing is left afterwards; ``where`` as torch takes it.
+
+    A thread of a group that is there while Python ends may abort the process.
+    """
+    # Imported later on, as optimisers do, it would hold the group in its functions' defaults.
+    import torch.distributed.nn.functional  # noqa: F401
+
+    dist.init_process_group(backend, **where)
     try:
-        yield peers()
-    except RuntimeError as error:
-        if not any(name in str(error) for name in ("gloo", "NCCL")):
-            raise
-        raise TrainingError(
-            "another process ended, and this one cannot go on without it: what that one said tells "
-            "why. torchrun --max-restarts 3 starts all again, and they go on from the last checkpoint"
-        ) from None
+        yield
     finally:
-        part()  # others that still wait for this process are told so
-
-
-def part() -> None:
-    """End the process group, and let go of it."""
-    if "isthmus.nn.sharded" in sys.modules:
-        sys.modules["isthmus.nn.sharded"].let_go()
-        gc.collect()  # models and their meshes hold each other
-    dist.destroy_process_group()
+        if "isthmus.nn.sharded" in sys.modules:
+            sys.modules["isthmus.nn.sharded"].let_go()
+            gc.collect()  # models and their meshes hold each other
+        dist.destroy_process_group()  # others that still wait for this process are told so
 
 
 def _attempt() -> str:
