@@ -13,15 +13,10 @@ from isthmus.export.runtime import by_name
 from isthmus.inference import probabilities
 from isthmus.schema import Feature, Schema
 from tests.export.planted import SCHEMA, model, rows, session, written
+from tests.models import aread_parts as parts
 
 PARTS = {
-    "whole": {},
-    "no cross network": {"cross_layers": 0},
-    "no wide part": {"wide": False},
-    "no head of a domain": {"domain_head": False},
-    "nothing goes past": {"cross_layers": 0, "wide": False, "domain_head": False},
-    "one level": {"experts": (4,)},
-    "one layer below": {"bottom_hidden": (5,)},
+    **parts.PARTS,
     "one bottom expert": {"bottom_experts": 1},
     "before the first search": {"searched": False},
 }

@@ -12,6 +12,7 @@ from isthmus.schema import Feature, Schema
 from isthmus.service import folded, graph
 from isthmus.service.features import columns
 from isthmus.service.ranking import Plain, scorer
+from tests.models.aread_parts import PARTS
 from tests.models.random_weights import randomise
 
 SCHEMA = Schema(
@@ -26,15 +27,6 @@ SCHEMA = Schema(
     domains=("a", "b", "c"),
 )
 SMALL = {"embedding_dim": 4, "bottom_experts": 3, "bottom_hidden": (8, 6), "experts": (3, 4, 5)}
-PARTS = {
-    "whole": {},
-    "no cross network": {"cross_layers": 0},
-    "no wide part": {"wide": False},
-    "no head of a domain": {"domain_head": False},
-    "nothing goes past": {"cross_layers": 0, "wide": False, "domain_head": False},
-    "one level": {"experts": (4,)},
-    "one layer below": {"bottom_hidden": (5,)},
-}
 
 
 def model(searched=True, **changes):
